@@ -1,0 +1,1 @@
+"""Generated from protos/flowctl_aio/classic."""
