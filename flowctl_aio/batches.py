@@ -1,0 +1,275 @@
+"""What flows: typed views over one Arrow record batch, and the two schemas that the SDK itself knows.
+
+A `LedgerBatch` always has the columns of `ledger_schema()`. An `EventBatch` has those of
+`event_schema()`, one row an event of any kind, or the columns of some kind's own schema
+(token transfers, say), which is how events travel that are worth analysing.
+Both speak the Arrow PyCapsule protocol, so polars, duckdb and pandas read them without a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from flowctl_aio.errors import SchemaMismatchError
+from flowctl_aio.types import Cursor, Event, RawLedger
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Name and version of a schema, as `name@version`, in the schema's own metadata.
+SCHEMA_KEY = b"flowctl.schema"
+LEDGER_SCHEMA = "raw_ledger@1"
+EVENT_SCHEMA = "event@1"
+
+
+@cache
+def ledger_schema() -> pa.Schema:
+    """Columns of a LedgerBatch: sequence, closed_at, network, xdr, metadata."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("sequence", pa.uint32(), nullable=False),
+            pa.field("closed_at", pa.timestamp("us", tz="UTC")),
+            pa.field("network", pa.string(), nullable=False),
+            # Ledgers of tens of megabytes are possible, and `binary` ends at 2 GiB a column.
+            pa.field("xdr", pa.large_binary(), nullable=False),
+            pa.field("metadata", pa.map_(pa.string(), pa.string())),
+        ],
+        metadata={SCHEMA_KEY: LEDGER_SCHEMA},
+    )
+
+
+@cache
+def event_schema() -> pa.Schema:
+    """Columns of a generic EventBatch, one for each field of `Event`."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("event_type", pa.string(), nullable=False),
+            pa.field("payload", pa.large_binary(), nullable=False),
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("schema_version", pa.uint32(), nullable=False),
+            pa.field("timestamp", pa.timestamp("us", tz="UTC")),
+            pa.field("metadata", pa.map_(pa.string(), pa.string())),
+            pa.field("content_type", pa.string(), nullable=False),
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("cursor_sequence", pa.uint64()),
+            pa.field("cursor_index", pa.uint32()),
+        ],
+        metadata={SCHEMA_KEY: EVENT_SCHEMA},
+    )
+
+
+def schema_name(schema: pa.Schema) -> str:
+    """`name@version` of a schema, empty where it has none."""
+    name: bytes = (schema.metadata or {}).get(SCHEMA_KEY, b"")
+    return name.decode("utf-8", "replace")
+
+
+class _Batch:
+    """What both kinds share: one record batch, its size, its slices, its capsules."""
+
+    __slots__ = ("first_cursor", "last_cursor", "record_batch")
+    record_batch: pa.RecordBatch
+    first_cursor: Cursor | None
+    last_cursor: Cursor | None
+
+    def __len__(self) -> int:
+        return int(self.record_batch.num_rows)
+
+    def __repr__(self) -> str:
+        where = f" {self.first_cursor}..{self.last_cursor}" if self.first_cursor is not None else ""
+        return f"<{type(self).__name__} {len(self)} rows {self.schema_name or 'custom'}{where}>"
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the rows in memory, in bytes; a slice counts only its own rows."""
+        return int(self.record_batch.nbytes)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.record_batch.schema
+
+    @property
+    def schema_name(self) -> str:
+        """`name@version`, empty for columns of the user's own without a name."""
+        return schema_name(self.record_batch.schema)
+
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> Any:
+        return self.record_batch.__arrow_c_array__(requested_schema)
+
+    def __arrow_c_schema__(self) -> Any:
+        return self.record_batch.schema.__arrow_c_schema__()
+
+
+class LedgerBatch(_Batch):
+    """Ledgers in a row, as one record batch with the columns of `ledger_schema()`.
+
+    Args:
+        record_batch: anything that speaks the Arrow PyCapsule protocol.
+
+    Raises:
+        SchemaMismatchError: if its columns are others.
+    """
+
+    __slots__ = ()
+    event_type: ClassVar[str] = "raw_ledger_service.RawLedger"
+
+    def __init__(self, record_batch: Any) -> None:
+        batch = _as_record_batch(record_batch)
+        if not batch.schema.equals(ledger_schema()):
+            raise SchemaMismatchError(expected=LEDGER_SCHEMA, found=_describe(batch.schema))
+        self.record_batch = batch
+        self.first_cursor = self.last_cursor = None
+        if batch.num_rows:
+            sequences = batch.column(0)
+            self.first_cursor = Cursor(sequences[0].as_py())
+            self.last_cursor = Cursor(sequences[-1].as_py())
+
+    @classmethod
+    def from_ledgers(cls, ledgers: Iterable[RawLedger]) -> LedgerBatch:
+        """Copy values into a batch, in the order in which they come."""
+        import pyarrow as pa
+
+        rows = list(ledgers)
+        schema = ledger_schema()
+        columns: list[list[Any]] = [
+            [row.sequence for row in rows],
+            [row.closed_at for row in rows],
+            [row.network for row in rows],
+            [row.xdr for row in rows],
+            [list(row.metadata.items()) for row in rows],
+        ]
+        return cls(pa.record_batch(_arrays(columns, schema), schema=schema))
+
+    def __iter__(self) -> Iterator[RawLedger]:
+        columns = [column.to_pylist() for column in self.record_batch.columns]
+        for sequence, closed_at, network, xdr, metadata in zip(*columns, strict=True):
+            yield RawLedger(sequence, xdr, closed_at, network, dict(metadata or ()))
+
+    def slice(self, start: int, rows: int | None = None) -> LedgerBatch:
+        """Rows `start` to `start + rows` (excluded), without a copy."""
+        return LedgerBatch(self.record_batch.slice(start, rows))
+
+
+class EventBatch(_Batch):
+    """Events in a row, as one record batch: generic ones, or rows of one kind's own schema.
+
+    A batch without rows is worth sending: its cursors tell how far a processor has come.
+
+    Args:
+        record_batch: anything that speaks the Arrow PyCapsule protocol.
+        event_type: what the rows are; for generic events the default is the first row's.
+        first_cursor, last_cursor: what part of the ledger stream the batch covers, both included;
+            for generic events the default is taken from the first and last row.
+    """
+
+    __slots__ = ("event_type",)
+
+    def __init__(
+        self,
+        record_batch: Any,
+        *,
+        event_type: str | None = None,
+        first_cursor: Cursor | None = None,
+        last_cursor: Cursor | None = None,
+    ) -> None:
+        batch = _as_record_batch(record_batch)
+        if schema_name(batch.schema) == EVENT_SCHEMA:
+            if not batch.schema.equals(event_schema()):
+                raise SchemaMismatchError(expected=EVENT_SCHEMA, found=_describe(batch.schema))
+            if batch.num_rows:
+                event_type = batch.column(0)[0].as_py() if event_type is None else event_type
+                first_cursor = _row_cursor(batch, 0) if first_cursor is None else first_cursor
+                last_cursor = _row_cursor(batch, -1) if last_cursor is None else last_cursor
+        self.record_batch = batch
+        self.event_type: str = event_type or ""
+        self.first_cursor = first_cursor
+        self.last_cursor = last_cursor
+
+    @property
+    def is_generic(self) -> bool:
+        """Whether the columns are those of `event_schema()`, so that iterating gives events."""
+        return self.schema_name == EVENT_SCHEMA
+
+    @classmethod
+    def from_events(cls, events: Iterable[Event]) -> EventBatch:
+        """Copy values into a generic batch, in the order in which they come."""
+        import pyarrow as pa
+
+        rows = list(events)
+        schema = event_schema()
+        columns: list[list[Any]] = [
+            [row.event_type for row in rows],
+            [row.payload for row in rows],
+            [row.id for row in rows],
+            [row.schema_version for row in rows],
+            [row.timestamp for row in rows],
+            [list(row.metadata.items()) for row in rows],
+            [row.content_type for row in rows],
+            [row.source for row in rows],
+            [row.cursor and row.cursor.sequence for row in rows],
+            [row.cursor and row.cursor.index for row in rows],
+        ]
+        return cls(pa.record_batch(_arrays(columns, schema), schema=schema))
+
+    def __iter__(self) -> Iterator[Event]:
+        if not self.is_generic:
+            raise SchemaMismatchError(expected=EVENT_SCHEMA, found=_describe(self.schema))
+        columns = [column.to_pylist() for column in self.record_batch.columns]
+        for kind, payload, id_, version, timestamp, metadata, content_type, source, sequence, index in zip(
+            *columns, strict=True
+        ):
+            yield Event(
+                kind,
+                payload,
+                id_,
+                version,
+                timestamp,
+                dict(metadata or ()),
+                content_type,
+                source,
+                None if sequence is None else Cursor(sequence, index or 0),
+            )
+
+    def slice(self, start: int, rows: int | None = None) -> EventBatch:
+        """Rows `start` to `start + rows` (excluded), without a copy.
+
+        A typed slice keeps the whole batch's cursors: only the rows' own schema could tell more.
+        """
+        part = self.record_batch.slice(start, rows)
+        if self.is_generic:
+            return EventBatch(part)
+        return EventBatch(
+            part, event_type=self.event_type, first_cursor=self.first_cursor, last_cursor=self.last_cursor
+        )
+
+
+Batch: TypeAlias = LedgerBatch | EventBatch
+
+
+def _as_record_batch(value: Any) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    return value if isinstance(value, pa.RecordBatch) else pa.record_batch(value)
+
+
+def _arrays(columns: list[list[Any]], schema: pa.Schema) -> list[pa.Array]:
+    import pyarrow as pa
+
+    return [pa.array(values, type=field.type) for values, field in zip(columns, schema, strict=True)]
+
+
+def _row_cursor(batch: pa.RecordBatch, row: int) -> Cursor | None:
+    sequence = batch.column(8)[row].as_py()
+    return None if sequence is None else Cursor(sequence, batch.column(9)[row].as_py() or 0)
+
+
+def _describe(schema: pa.Schema) -> str:
+    name = schema_name(schema)
+    columns = ", ".join(f"{field.name}: {field.type}" for field in list(schema)[:12])
+    return f"{name} ({columns})" if name else f"({columns})"

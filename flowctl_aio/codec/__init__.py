@@ -1,0 +1,1 @@
+"""Messages ⇄ record batches. Pure: no grpc, no clock, no I/O."""

@@ -1,0 +1,197 @@
+"""Batch ⇄ one raw message, in the three envelopes that data travels in.
+
+A message is one of three things: a frame (a whole batch as Arrow), a plain row, or the end
+marker that SDK peers close a stream with. All three are ordinary messages to everybody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeAlias
+
+from google.protobuf.message import DecodeError
+
+from flowctl_aio import _wire as wire
+from flowctl_aio.batches import LEDGER_SCHEMA, Batch, EventBatch, LedgerBatch, schema_name
+from flowctl_aio.codec import arrow, plain
+from flowctl_aio.codec.protobuf import SPLIT_ABOVE, join_payload, split_payload
+from flowctl_aio.errors import CodecError, FrameCorruptError, FrameTooLargeError, SchemaMismatchError
+from flowctl_aio.types import Event, RawLedger
+
+END_CONTENT_TYPE = "application/vnd.flowctl-aio.end"
+# The payload field has number 2 or 3, a tag of one byte and a length of at most five.
+ENVELOPE_BYTES = 6
+
+
+class Envelope(Enum):
+    """Which message carries the data: its class, and the number and name of its bytes field."""
+
+    LEDGER = (wire.RawLedger, 2, "xdr_data")
+    EVENT = (wire.Event, 2, "payload")
+    EVENT_V1 = (wire.v1.Event, 3, "payload")
+
+    def __init__(self, message: Any, field: int, field_name: str) -> None:
+        self.message, self.field, self.field_name = message, field, field_name
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A batch that came as Arrow, with its number in the stream (None if the sender gave none)."""
+
+    batch: Batch
+    number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end marker: how many batches and rows the sender has sent."""
+
+    batches: int
+    rows: int
+
+
+Received: TypeAlias = Frame | End | RawLedger | Event
+
+
+def encode_frame(envelope: Envelope, batch: Batch, *, number: int, limit: int) -> bytes:
+    """A whole batch as one message.
+
+    Raises:
+        FrameTooLargeError: if the message is longer than `limit` bytes.
+    """
+    payload = arrow.write_frame(batch.record_batch)
+    metadata = {
+        "data_format": "apache_arrow",
+        "arrow-schema": batch.schema_name,
+        "arrow-rows": str(len(batch)),
+        "batch-number": str(number),
+        "checksum": arrow.checksum(payload),
+    }
+    if batch.first_cursor is not None:
+        metadata["first-cursor"] = str(batch.first_cursor)
+    if batch.last_cursor is not None:
+        metadata["last-cursor"] = str(batch.last_cursor)
+    rest = _envelope(envelope, batch.event_type, arrow.CONTENT_TYPE, metadata, batch).SerializeToString()
+    size = len(rest) + ENVELOPE_BYTES + payload.size
+    if size > limit:
+        raise FrameTooLargeError(f"a batch of {len(batch)} rows", size=size, limit=limit)
+    return join_payload(rest, envelope.field, payload, payload.size)
+
+
+def encode_rows(envelope: Envelope, batch: Batch, *, limit: int) -> Iterator[bytes]:
+    """Each row of a batch as one plain message.
+
+    Raises:
+        FrameTooLargeError: if a row's message is longer than `limit` bytes.
+        CodecError: if the envelope holds ledgers and the rows are events.
+    """
+    for row in plain.rows(batch):
+        data = _row_to_wire(envelope, row).SerializeToString()
+        if len(data) > limit:
+            what = f"ledger {row.sequence}" if isinstance(row, RawLedger) else f"event {row.id or row.event_type!r}"
+            raise FrameTooLargeError(what, size=len(data), limit=limit)
+        yield data
+
+
+def encode_end(envelope: Envelope, end: End) -> bytes:
+    """The end marker as one message."""
+    metadata = {"batches": str(end.batches), "rows": str(end.rows)}
+    data: bytes = _envelope(envelope, "flowctl_aio.EndOfStream", END_CONTENT_TYPE, metadata, None).SerializeToString()
+    return data
+
+
+def decode(envelope: Envelope, raw: bytes, *, limit: int) -> Received:
+    """Read one message from outside.
+
+    Args:
+        limit: longest message to look at, in bytes.
+
+    Raises:
+        FrameTooLargeError: if it is longer.
+        FrameCorruptError: if it is not a message, or its frame is broken.
+        SchemaMismatchError: if its frame has other columns than it says.
+    """
+    if len(raw) > limit:
+        raise FrameTooLargeError("a message", size=len(raw), limit=limit)
+    payload: Any
+    try:
+        if len(raw) > SPLIT_ABOVE:
+            payload, rest = split_payload(raw, envelope.field)
+            message = envelope.message.FromString(rest)
+        else:
+            message = envelope.message.FromString(raw)
+            payload = getattr(message, envelope.field_name)
+    except DecodeError as error:
+        raise FrameCorruptError(f"a message of {len(raw)} bytes is not a {envelope.message.__name__}") from error
+    content_type = (getattr(message, "content_type", "") or message.metadata.get("content-type", "")).partition(";")[0]
+    if content_type == arrow.CONTENT_TYPE:
+        return _frame_from_wire(message, payload, limit)
+    if content_type == END_CONTENT_TYPE:
+        return End(_count(message.metadata, "batches"), _count(message.metadata, "rows"))
+    if isinstance(payload, memoryview):
+        setattr(message, envelope.field_name, bytes(payload))
+    return _row_from_wire(message)
+
+
+def _envelope(
+    envelope: Envelope, event_type: str, content_type: str, metadata: dict[str, str], batch: Batch | None
+) -> Any:
+    """The message around a payload, without it."""
+    first = batch.first_cursor if batch is not None else None
+    if envelope is Envelope.EVENT_V1:
+        return wire.v1.Event(
+            type=event_type, content_type=content_type, metadata=metadata, stellar_cursor=plain.cursor_to_wire(first)
+        )
+    metadata["content-type"] = content_type
+    if envelope is Envelope.EVENT:
+        return wire.Event(event_type=event_type, metadata=metadata)
+    metadata["event-type"] = event_type
+    return wire.RawLedger(ledger_sequence=first.sequence if first is not None else 0, metadata=metadata)
+
+
+def _frame_from_wire(message: Any, payload: Any, limit: int) -> Frame:
+    metadata: Mapping[str, str] = dict(message.metadata)
+    batch = arrow.read_frame(
+        payload,
+        expected_checksum=metadata.get("checksum", ""),
+        expected_rows=_count(metadata, "arrow-rows") if "arrow-rows" in metadata else None,
+        limit=limit,
+    )
+    promised = metadata.get("arrow-schema", "")
+    if promised and promised != schema_name(batch.schema):
+        raise SchemaMismatchError(expected=promised, found=schema_name(batch.schema) or "columns without a name")
+    number = _count(metadata, "batch-number") if "batch-number" in metadata else None
+    if schema_name(batch.schema) == LEDGER_SCHEMA:
+        return Frame(LedgerBatch(batch), number)
+    event_type = getattr(message, "event_type", "") or getattr(message, "type", "") or metadata.get("event-type", "")
+    first = plain.cursor_from_text(metadata.get("first-cursor"))
+    last = plain.cursor_from_text(metadata.get("last-cursor"))
+    return Frame(EventBatch(batch, event_type=event_type, first_cursor=first, last_cursor=last), number)
+
+
+def _row_to_wire(envelope: Envelope, row: RawLedger | Event) -> Any:
+    if envelope is Envelope.LEDGER:
+        if isinstance(row, Event):
+            raise CodecError(f"the peer asked for ledgers without Arrow, and {row.event_type or 'this'} is an event")
+        return plain.ledger_to_wire(row)
+    if envelope is Envelope.EVENT:
+        event = plain.ledger_to_event(row, plain.LEDGER_TYPE_CLASSIC) if isinstance(row, RawLedger) else row
+        return plain.event_to_classic(event)
+    event = plain.ledger_to_event(row, plain.LEDGER_TYPE_V1) if isinstance(row, RawLedger) else row
+    return plain.event_to_v1(event)
+
+
+def _row_from_wire(message: Any) -> RawLedger | Event:
+    if isinstance(message, wire.RawLedger):
+        return plain.ledger_from_wire(message)
+    event = plain.event_from_classic(message) if isinstance(message, wire.Event) else plain.event_from_v1(message)
+    return plain.ledger_from_event(event)
+
+
+def _count(metadata: Mapping[str, str], key: str) -> int:
+    text = metadata.get(key, "")
+    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+        raise FrameCorruptError(f"the metadata {key} is {text[:40]!r}, not a count")
+    return int(text)

@@ -1,0 +1,89 @@
+"""The envelope by hand: put a long bytes field into a message, and take it out again, without copying it twice.
+
+Going through the message object costs a copy to set the field, one to serialise it and one to
+read it back. Protobuf allows fields in any order, so the long one is simply joined behind the
+others; any parser reads the result as the ordinary message that it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowctl_aio.errors import FrameCorruptError
+
+# Below this the copies cost less than walking the fields in Python.
+SPLIT_ABOVE = 16 * 1024
+
+
+def join_payload(rest: bytes, field: int, payload: Any, size: int) -> bytes:
+    """The message whose other fields are `rest` and whose bytes field number `field` is `payload`.
+
+    Args:
+        payload: anything with the buffer protocol, `size` bytes long.
+    """
+    return b"".join((rest, bytes((field << 3 | 2,)), _varint(size), payload))
+
+
+def split_payload(raw: bytes, field: int) -> tuple[memoryview, bytes]:
+    """Take bytes field number `field` out of a message.
+
+    Returns:
+        The field's value, pointing into `raw` (empty if the message has none; the last one if it
+        has several, as protobuf says), and the message without it.
+
+    Raises:
+        FrameCorruptError: if `raw` is not a protobuf message.
+    """
+    tag = field << 3 | 2
+    view = memoryview(raw)
+    payload = view[:0]
+    rest: list[memoryview] = []
+    at = kept = 0
+    end = len(raw)
+    while at < end:
+        start = at
+        key, at = _read_varint(raw, at)
+        kind = key & 7
+        if kind == 2:
+            size, at = _read_varint(raw, at)
+            at += size
+            if at > end:
+                raise FrameCorruptError(f"a message of {end} bytes is cut inside field {key >> 3}")
+            if key == tag:
+                payload = view[at - size : at]
+                rest.append(view[kept:start])
+                kept = at
+        elif kind == 0:
+            _, at = _read_varint(raw, at)
+        elif kind == 1:
+            at += 8
+        elif kind == 5:
+            at += 4
+        else:
+            raise FrameCorruptError(f"a message of {end} bytes has a field of wire type {kind} at byte {start}")
+    if at > end:
+        raise FrameCorruptError(f"a message of {end} bytes is cut inside its last field")
+    rest.append(view[kept:end])
+    return payload, b"".join(rest)
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _read_varint(raw: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if at >= len(raw) or shift > 63:
+            raise FrameCorruptError(f"a message of {len(raw)} bytes has a broken number at byte {at}")
+        byte = raw[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7

@@ -1,0 +1,132 @@
+"""What a user writes: a Source, a Processor or a Sink, as plain async methods.
+
+A component knows nothing of sessions, gRPC or dialects; the session serves it to whoever calls.
+One component object may serve several streams at the same time, each in its own task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
+
+from flowctl_aio.batches import Batch, EventBatch, LedgerBatch
+from flowctl_aio.types import NOTHING, Cursor, Health, ServiceType, StreamRequest
+
+# A processor may answer with nothing, one batch, some batches, or be an async generator of them.
+Outputs: TypeAlias = Batch | Sequence[Batch] | None
+
+
+class Component:
+    """What the three kinds share. Subclass one of them, not this.
+
+    Attributes:
+        component_id: stable identity at the control plane; empty to derive one from the class name.
+        inputs, outputs: event types, matched as whole strings by discovery.
+        max_inflight: batches this component is willing to have in flight on one stream.
+    """
+
+    service_type: ClassVar[ServiceType]
+
+    component_id: str = ""
+    name: str = ""
+    version: str = ""
+    description: str = ""
+    inputs: Sequence[str] = ()
+    outputs: Sequence[str] = ()
+    max_inflight: int = 16
+    metadata: Mapping[str, str] = NOTHING
+
+    def lifespan(self) -> AbstractAsyncContextManager[Any]:
+        """What the component needs open while it serves; entered before it registers, left after its last stream."""
+        return nullcontext()
+
+    def metrics(self) -> Mapping[str, float]:
+        """Numbers to send with each heartbeat. Must be quick; an exception is logged and sends none."""
+        return {}
+
+    def health(self) -> Health:
+        """How the component is; asked before each heartbeat."""
+        return Health.HEALTHY
+
+
+class Source(Component):
+    """Gives batches to whoever asks. Override `stream`."""
+
+    service_type = ServiceType.SOURCE
+
+    def stream(self, request: StreamRequest) -> AsyncIterator[LedgerBatch | EventBatch]:
+        """Yield batches in order; an async generator. Each call is one client.
+
+        Cancellation: the generator is closed when its client leaves; `finally` blocks run.
+        """
+        raise NotImplementedError
+
+
+class Processor(Component):
+    """Turns batches into batches. Override `process`."""
+
+    service_type = ServiceType.PROCESSOR
+
+    def process(self, batch: Batch) -> Awaitable[Outputs] | AsyncIterator[Batch]:
+        """Answer one batch: `async def` that returns outputs, or an async generator that yields them.
+
+        Outputs leave in the order of the inputs.
+        """
+        raise NotImplementedError
+
+    async def flush(self) -> Outputs:
+        """What is left to send after a stream's last input."""
+        return None
+
+
+@dataclass(eq=False, slots=True)
+class Epoch:
+    """The batches between two acknowledgements of a sink; one `Ingest` or `Consume` call is one epoch.
+
+    Attributes:
+        batches, rows: what has been consumed so far.
+        first_cursor, last_cursor: the part of the ledger stream that they cover, both included.
+        state: for the sink's own use, such as what it has buffered.
+        failed, errors: what the sink could not take; set by the sink.
+    """
+
+    batches: int = 0
+    rows: int = 0
+    first_cursor: Cursor | None = None
+    last_cursor: Cursor | None = None
+    state: dict[str, Any] = field(default_factory=dict)
+    failed: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def note(self, batch: Batch) -> None:
+        """Count a batch that was consumed."""
+        self.batches += 1
+        self.rows += len(batch)
+        if batch.first_cursor is not None:
+            known = self.first_cursor
+            self.first_cursor = batch.first_cursor if known is None else min(known, batch.first_cursor)
+        if batch.last_cursor is not None:
+            known = self.last_cursor
+            self.last_cursor = batch.last_cursor if known is None else max(known, batch.last_cursor)
+
+
+class Sink(Component):
+    """Takes batches. Override `consume`; override `commit` to make an epoch durable before it is acknowledged."""
+
+    service_type = ServiceType.SINK
+
+    async def consume(self, batch: Batch, epoch: Epoch) -> None:
+        """Take one batch. What it buffers belongs in `epoch.state`: other streams have epochs of their own."""
+        raise NotImplementedError
+
+    async def commit(self, epoch: Epoch) -> Mapping[str, str] | None:
+        """Make the epoch durable; the acknowledgement goes out when this returns, with the returned metadata."""
+        return None
+
+    async def abort(self, epoch: Epoch) -> None:
+        """Forget the epoch: its stream ended without its end marker, or `consume` failed."""
+
+
+__all__ = ["Component", "Epoch", "Outputs", "Processor", "Sink", "Source"]
