@@ -61,7 +61,8 @@ class OwnerTask:
             await started.wait()
         except BaseException:
             self.cancel()
-            await asyncio.wait([self._task])
+            with CancelScope(shield=True):
+                await asyncio.wait([self._task])
             if not self._task.cancelled():
                 self._task.exception()  # seen; the cancellation is what the caller hears of
             raise

@@ -211,3 +211,19 @@ class Ack:
     failed: int = 0
     errors: Sequence[str] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def health_of(number: int) -> Health:
+    """Unknown for a number that only a newer peer knows."""
+    return Health(number) if number in set(Health) else Health.UNKNOWN
+
+
+def metrics_from_v1(metrics: Mapping[str, str]) -> dict[str, float]:
+    """The numbers among them; other components also send words."""
+    numbers = {}
+    for name, text in metrics.items():
+        try:
+            numbers[name] = float(text)
+        except ValueError:
+            continue
+    return numbers

@@ -1,0 +1,78 @@
+"""flowctl_aio: the asyncio-native SDK for flowctl, the control plane of data pipelines on the Stellar network.
+
+`async with FlowctlSession(component)` registers a service, keeps it registered, beats beside your coroutines
+and streams Arrow batches of ledgers and events to and from its peers. Names load when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowctl_aio.batches import EventBatch as EventBatch
+    from flowctl_aio.batches import LedgerBatch as LedgerBatch
+    from flowctl_aio.component import Epoch as Epoch
+    from flowctl_aio.component import Processor as Processor
+    from flowctl_aio.component import Sink as Sink
+    from flowctl_aio.component import Source as Source
+    from flowctl_aio.config import FlowctlConfig as FlowctlConfig
+    from flowctl_aio.control.lifecycle import State as State
+    from flowctl_aio.errors import FlowctlError as FlowctlError
+    from flowctl_aio.pipeline import Pipeline as Pipeline
+    from flowctl_aio.pipeline import Progress as Progress
+    from flowctl_aio.plane import EmbeddedControlPlane as EmbeddedControlPlane
+    from flowctl_aio.session import FlowctlSession as FlowctlSession
+    from flowctl_aio.types import Ack as Ack
+    from flowctl_aio.types import Cursor as Cursor
+    from flowctl_aio.types import Dialect as Dialect
+    from flowctl_aio.types import Event as Event
+    from flowctl_aio.types import Health as Health
+    from flowctl_aio.types import LedgerRange as LedgerRange
+    from flowctl_aio.types import RawLedger as RawLedger
+    from flowctl_aio.types import ServiceInfo as ServiceInfo
+    from flowctl_aio.types import ServiceStatus as ServiceStatus
+    from flowctl_aio.types import ServiceType as ServiceType
+    from flowctl_aio.types import StreamRequest as StreamRequest
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Ack": "types",
+    "Cursor": "types",
+    "Dialect": "types",
+    "EmbeddedControlPlane": "plane",
+    "Epoch": "component",
+    "Event": "types",
+    "EventBatch": "batches",
+    "FlowctlConfig": "config",
+    "FlowctlError": "errors",
+    "FlowctlSession": "session",
+    "Health": "types",
+    "LedgerBatch": "batches",
+    "LedgerRange": "types",
+    "Pipeline": "pipeline",
+    "Processor": "component",
+    "Progress": "pipeline",
+    "RawLedger": "types",
+    "ServiceInfo": "types",
+    "ServiceStatus": "types",
+    "ServiceType": "types",
+    "Sink": "component",
+    "Source": "component",
+    "State": "control.lifecycle",
+    "StreamRequest": "types",
+}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"flowctl_aio.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

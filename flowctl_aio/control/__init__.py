@@ -1,0 +1,1 @@
+"""A service ⇄ its registration at a control plane."""

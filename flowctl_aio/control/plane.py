@@ -1,0 +1,196 @@
+"""The client of a control plane: one method a question, whichever dialect is spoken."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NoReturn, TypeVar
+
+from flowctl_aio import _wire as wire
+from flowctl_aio.config import FlowctlConfig
+from flowctl_aio.control import messages
+from flowctl_aio.errors import (
+    ControlError,
+    DeadlineExceededError,
+    NotRegisteredError,
+    PeerUnavailableError,
+    PlaneUnavailableError,
+    RegistrationError,
+    StreamCancelledError,
+    StreamError,
+)
+from flowctl_aio.transport.call import Channel, call_unary
+from flowctl_aio.transport.status import is_not_found, is_unimplemented
+from flowctl_aio.types import NOTHING, Dialect, Health, ServiceInfo, ServiceStatus, ServiceType
+
+T = TypeVar("T")
+CLASSIC = "/flowctl.ControlPlane"
+V1 = "/flowctl.v1.ControlPlaneService"
+
+
+class PlaneClient:
+    """Talks to the control plane at the other end of `channel`.
+
+    Attributes:
+        dialect: what is spoken; None until the first registration has found out.
+    """
+
+    def __init__(self, channel: Channel, config: FlowctlConfig) -> None:
+        self._channel, self._config = channel, config
+        self.dialect = None if config.dialect == "auto" else Dialect(config.dialect)
+
+    async def register(self, info: ServiceInfo, *, timeout: float) -> str:
+        """Register, and return the service id that the plane assigned.
+
+        Raises:
+            PlaneUnavailableError: if it does not answer, also not in time.
+            RegistrationError: if it answers and refuses.
+
+        Cancellation: the plane may or may not have the entry.
+        Source: `RegisterComponent` (v1), `Register` (classic).
+        """
+        try:
+            return await self._either(
+                lambda: self._register_v1(info, timeout), lambda: self._register_classic(info, timeout)
+            )
+        except ControlError as error:
+            if isinstance(error, PlaneUnavailableError):
+                raise
+            raise RegistrationError(f"{self._channel.peer} refused {info.component_id}: {error}") from error
+
+    async def heartbeat(self, service_id: str, health: Health, metrics: Mapping[str, float]) -> None:
+        """Send one beat.
+
+        Raises:
+            NotRegisteredError: if the plane does not know `service_id`.
+            PlaneUnavailableError: if it does not answer, also not in time.
+            ControlError: if it answers anything else.
+
+        Cancellation: the plane may or may not have heard it.
+        Source: `Heartbeat` (both dialects); only v1 carries the health.
+        """
+        timeout = self._config.heartbeat_timeout
+        if self.dialect is Dialect.CLASSIC:
+            beat: Any = wire.ServiceHeartbeat(service_id=service_id, metrics=messages.metrics_to_classic(metrics))
+            beat.timestamp.FromDatetime(datetime.now(UTC))
+            await self._ask(f"{CLASSIC}/Heartbeat", beat, wire.Empty, timeout)
+            return
+        beat = wire.v1.HeartbeatRequest(
+            service_id=service_id,
+            status=wire.v1.HealthStatus.ValueType(health),
+            metrics=messages.metrics_to_v1(metrics),
+        )
+        await self._ask(f"{V1}/Heartbeat", beat, wire.Empty, timeout)
+
+    async def unregister(self, service_id: str) -> None:
+        """Take the entry back. Classic has no such call, so v1 is asked whatever else is spoken.
+
+        Raises:
+            ControlError: if the plane does not answer; a plane without the method is no error.
+
+        Cancellation: the plane may or may not have the entry still.
+        Source: `UnregisterComponent` (v1).
+        """
+        request = wire.v1.UnregisterRequest(service_id=service_id)
+        try:
+            await self._ask(f"{V1}/UnregisterComponent", request, wire.Empty, self._config.unregister_timeout)
+        except _UnimplementedError:
+            return
+
+    async def discover(
+        self,
+        service_type: ServiceType = ServiceType.UNSPECIFIED,
+        *,
+        event_types: Sequence[str] = (),
+        metadata: Mapping[str, str] = NOTHING,
+    ) -> list[ServiceStatus]:
+        """Services of a type that take or give one of `event_types` and have all of `metadata`, with their health.
+
+        Raises:
+            ControlError: if the plane does not answer, or speaks only classic, which tells no endpoints.
+
+        Cancellation: safe at any point.
+        Source: `ListComponents` (v1), filtered here, because `DiscoverComponents` tells no health.
+        """
+        wanted = set(event_types)
+        return [
+            status
+            for status in await self.list_services()
+            if service_type in (ServiceType.UNSPECIFIED, status.info.service_type)
+            and (not wanted or wanted & {*status.info.input_event_types, *status.info.output_event_types})
+            and all(status.info.metadata.get(key) == value for key, value in metadata.items())
+        ]
+
+    async def list_services(self) -> list[ServiceStatus]:
+        """All services that the plane knows, healthy or not.
+
+        Raises:
+            ControlError: if the plane does not answer.
+
+        Cancellation: safe at any point.
+        Source: `ListComponents` (v1), `ListServices` (classic, which tells neither endpoints nor event types).
+        """
+        timeout = self._config.query_timeout
+
+        async def v1() -> list[ServiceStatus]:
+            request = wire.v1.ListComponentsRequest(include_unhealthy=True)
+            answer = await self._ask(f"{V1}/ListComponents", request, wire.v1.ListComponentsResponse, timeout)
+            return [messages.status_from_v1(component) for component in answer.components]
+
+        async def classic() -> list[ServiceStatus]:
+            answer = await self._ask(f"{CLASSIC}/ListServices", wire.Empty(), wire.ServiceList, timeout)
+            return [messages.status_from_classic(service) for service in answer.services]
+
+        # Whatever the dialect of the registration, v1 has the better answer where it is there at all.
+        try:
+            return await v1()
+        except _UnimplementedError:
+            return await classic()
+
+    async def _either(self, v1: Callable[[], Awaitable[T]], classic: Callable[[], Awaitable[T]]) -> T:
+        """Ask in the dialect that is spoken; if none is chosen yet, try v1 and remember what worked."""
+        if self.dialect is not Dialect.CLASSIC:
+            try:
+                answer = await v1()
+            except _UnimplementedError:
+                if self.dialect is Dialect.V1:
+                    raise
+            else:
+                self.dialect = Dialect.V1
+                return answer
+        answer = await classic()
+        self.dialect = Dialect.CLASSIC
+        return answer
+
+    async def _register_v1(self, info: ServiceInfo, timeout: float) -> str:
+        # Both ids are the same, and `component` is always set: a real plane dies without it.
+        request = wire.v1.RegisterRequest(component=messages.info_to_v1(info), component_id=info.component_id)
+        answer = await self._ask(f"{V1}/RegisterComponent", request, wire.v1.RegisterResponse, timeout)
+        return answer.service_id or info.component_id
+
+    async def _register_classic(self, info: ServiceInfo, timeout: float) -> str:
+        request = messages.info_to_classic(info, info.component_id)
+        answer = await self._ask(f"{CLASSIC}/Register", request, wire.RegistrationAck, timeout)
+        return answer.service_id or info.component_id
+
+    async def _ask(self, method: str, request: Any, answer: type[T], timeout: float) -> T:
+        try:
+            return await call_unary(self._channel, method, request, answer, timeout=timeout)
+        except DeadlineExceededError as error:
+            raise PlaneUnavailableError(f"{self._channel.peer} did not answer within {timeout:g} s") from error
+        except StreamError as error:
+            _raise(error, method)
+
+
+class _UnimplementedError(ControlError):
+    """The plane lacks the method; never leaves this module."""
+
+
+def _raise(error: StreamError, method: str) -> NoReturn:
+    if isinstance(error, PeerUnavailableError | StreamCancelledError):
+        raise PlaneUnavailableError(str(error)) from error
+    if is_unimplemented(error):
+        raise _UnimplementedError(f"{error.peer} has no {method}") from error
+    if is_not_found(error):
+        raise NotRegisteredError(error.details or str(error)) from error
+    raise ControlError(str(error)) from error

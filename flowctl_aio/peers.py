@@ -1,0 +1,120 @@
+"""The components that a session works with: found by address or by discovery, and closed with the session."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol, TypeAlias
+from weakref import WeakSet
+
+from flowctl_aio.config import FlowctlConfig
+from flowctl_aio.errors import PeerNotFoundError
+from flowctl_aio.streams.handshake import Role, meet
+from flowctl_aio.streams.processor import ProcessorClient
+from flowctl_aio.streams.sink import SinkClient
+from flowctl_aio.streams.source import SourceClient
+from flowctl_aio.streams.stream import BatchStream
+from flowctl_aio.transport.call import Channel
+from flowctl_aio.transport.channel import open_data_channel
+from flowctl_aio.types import Dialect, Health, ServiceInfo, ServiceStatus, ServiceType
+
+Discover: TypeAlias = Callable[[ServiceType, Sequence[str]], Awaitable[list[ServiceStatus]]]
+USABLE = (Health.HEALTHY, Health.DEGRADED)
+
+
+class _Abortable(Protocol):
+    def abort(self, error: Exception) -> None: ...
+
+
+class Peers:
+    """Opens clients of other components, and remembers what is open.
+
+    Args:
+        info: who asks; its event types choose the peers.
+        discover: asks the control plane for services of a type with one of some event types.
+    """
+
+    def __init__(self, info: ServiceInfo, config: FlowctlConfig, discover: Discover) -> None:
+        self._info, self._config, self._discover = info, config, discover
+        self._opened: WeakSet[_Abortable] = WeakSet()
+
+    def abort(self, error: Exception) -> None:
+        """End every stream and epoch at once; whoever waits for one gets `error`."""
+        for client in list(self._opened):
+            client.abort(error)
+
+    @asynccontextmanager
+    async def open_source(self, address: str | None, dialect: Dialect | None) -> AsyncIterator[SourceClient]:
+        """The source that gives what we take."""
+        async with self._channel(address, ServiceType.SOURCE, self._info.input_event_types) as channel:
+            streams: list[BatchStream] = []
+            peer = await meet(channel, Role.SOURCE, dialect)
+            async with self._closing(streams):
+                yield SourceClient(channel, peer, self._config, adopt=streams.append)
+
+    @asynccontextmanager
+    async def open_processor(self, address: str | None, dialect: Dialect | None) -> AsyncIterator[ProcessorClient]:
+        """The processor that takes what we give."""
+        async with self._channel(address, ServiceType.PROCESSOR, self._info.output_event_types) as channel:
+            streams: list[BatchStream] = []
+            peer = await meet(channel, Role.PROCESSOR, dialect)
+            async with self._closing(streams):
+                yield ProcessorClient(channel, peer, self._config, adopt=streams.append)
+
+    @asynccontextmanager
+    async def open_sink(self, address: str | None, dialect: Dialect | None) -> AsyncIterator[SinkClient]:
+        """The sink that takes what we give."""
+        async with self._channel(address, ServiceType.SINK, self._info.output_event_types) as channel:
+            client = SinkClient(channel, await meet(channel, Role.SINK, dialect), self._config)
+            self._opened.add(client)
+            try:
+                yield client
+                await client.flush()
+            finally:
+                await client.abandon()
+
+    @asynccontextmanager
+    async def _closing(self, streams: list[BatchStream]) -> AsyncIterator[None]:
+        opened = _Opened(streams)
+        self._opened.add(opened)
+        try:
+            yield
+        finally:
+            self._opened.discard(opened)
+            for stream in streams:
+                await stream.aclose()
+
+    @asynccontextmanager
+    async def _channel(
+        self, address: str | None, service_type: ServiceType, event_types: Sequence[str]
+    ) -> AsyncIterator[Channel]:
+        if address is None:
+            # A service of the same kind as the peer, or one that names no event types, takes whatever there is.
+            same_kind = service_type is self._info.service_type
+            address = await self._find(service_type, () if same_kind else event_types)
+        async with open_data_channel(
+            address, max_message_bytes=self._config.max_message_bytes, insecure=self._config.insecure
+        ) as channel:
+            yield channel
+
+    async def _find(self, service_type: ServiceType, event_types: Sequence[str]) -> str:
+        found = await self._discover(service_type, event_types)
+        for status in found:
+            if status.info.endpoint and status.health in USABLE:
+                return status.info.endpoint
+        kinds = f" for {', '.join(event_types)}" if event_types else ""
+        others = f", only {', '.join(s.service_id for s in found)}" if found else ""
+        raise PeerNotFoundError(
+            f"the plane at {self._config.endpoint} knows no healthy {service_type.name.lower()}{kinds}{others}"
+        )
+
+
+class _Opened:
+    """The streams of one client, which come and go."""
+
+    def __init__(self, streams: list[BatchStream]) -> None:
+        self._streams = streams
+
+    def abort(self, error: Exception) -> None:
+        for stream in self._streams:
+            stream.abort(error)

@@ -1,0 +1,4 @@
+"""Source → processors → sink, driven from one place."""
+
+from flowctl_aio.pipeline.runner import Pipeline as Pipeline
+from flowctl_aio.pipeline.runner import Progress as Progress

@@ -1,0 +1,5 @@
+"""The embedded control plane: what a real flowctl does for components, in this process, without its bugs."""
+
+from flowctl_aio.plane.server import EmbeddedControlPlane
+
+__all__ = ["EmbeddedControlPlane"]

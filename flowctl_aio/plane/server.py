@@ -1,0 +1,222 @@
+"""The embedded control plane: both dialects on one port, in memory, for as long as its block runs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+
+import anyio
+
+from flowctl_aio.errors import ConfigError, UsageError
+from flowctl_aio.owner import OwnerTask, Started
+from flowctl_aio.plane import classic, v1
+from flowctl_aio.plane.registry import Registry
+from flowctl_aio.plane.runs import Run, Runs
+from flowctl_aio.transport.server import open_server
+from flowctl_aio.types import Health, ServiceStatus
+
+logger = logging.getLogger(__name__)
+
+# What a real flowctl accepts, so that what is too big for it is too big here.
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+STOP_LIMIT = 5.0
+
+
+class EmbeddedControlPlane:
+    """A control plane in this process, for development, tests and single machines.
+
+    It serves `flowctl.ControlPlane` and `flowctl.v1.ControlPlaneService` over one registry. A block may be
+    entered in one task and left in another; a plane is entered once, and a new one takes the same port at once.
+    After the block the plane still tells what it knew.
+
+    Example:
+        async with EmbeddedControlPlane() as plane:
+            ...  # connect to plane.endpoint
+            await plane.wait_for_service("ttp", health=Health.HEALTHY)
+
+    Args:
+        address: `host:port` to listen on (port 0 takes a free one), or `unix:///path`.
+        heartbeat_ttl: seconds for which a HEALTHY service counts as alive without a beat.
+        janitor_interval: seconds between two looks for services that do not.
+        insecure: listen to other machines too, though nothing is encrypted and everybody is let in.
+
+    Raises:
+        ConfigError: if a number of seconds is not above 0.
+    """
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1:0",
+        *,
+        heartbeat_ttl: float = 30.0,
+        janitor_interval: float = 10.0,
+        insecure: bool = False,
+    ) -> None:
+        for name, seconds in (("heartbeat_ttl", heartbeat_ttl), ("janitor_interval", janitor_interval)):
+            if not seconds > 0:
+                raise ConfigError(f"{name} is {seconds} s, and must be above 0")
+        self._address, self._insecure = address, insecure
+        self._janitor_interval = janitor_interval
+        self._registry = Registry(
+            heartbeat_ttl=heartbeat_ttl, now=_utc_now, monotonic=time.monotonic, changed=self._wake
+        )
+        self._runs = Runs(now=_utc_now, changed=self._wake)
+        self._owner: OwnerTask | None = None
+        self._stop, self._change = anyio.Event(), anyio.Event()
+        self._endpoint, self._port = "", 0
+
+    def __repr__(self) -> str:
+        state = "new" if self._owner is None else "listening" if self.is_running() else "stopped"
+        return f"<EmbeddedControlPlane {state} at {self._endpoint or self._address}>"
+
+    @property
+    def endpoint(self) -> str:
+        """Where the plane can be dialled.
+
+        Raises:
+            UsageError: if it was never up.
+        """
+        if not self._endpoint:
+            raise UsageError("the plane has no endpoint before it is entered")
+        return self._endpoint
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on; 0 for a unix socket.
+
+        Raises:
+            UsageError: if it was never up.
+        """
+        return self._port if self.endpoint else 0
+
+    def is_running(self) -> bool:
+        return self._owner is not None and self._owner.is_running() and not self._stop.is_set()
+
+    def services(self) -> list[ServiceStatus]:
+        """Every service as it is now, in the order in which their ids first registered."""
+        return [entry.status() for entry in self._registry.entries()]
+
+    def runs(self) -> list[Run]:
+        """Every pipeline run as it is now, newest first."""
+        return self._runs.latest(limit=None)
+
+    async def wait_changed(self) -> None:
+        """Return at the next change: a registration, a beat, a lapsed lease, news of a run, or the end of the plane.
+
+        To wait for a state, look, and wait while it is not there: nothing comes between the two.
+        `wait_until` does that.
+
+        Raises:
+            UsageError: if the plane is not running.
+
+        Cancellation: loses nothing.
+        """
+        if not self.is_running():
+            raise UsageError("the plane is not running, so nothing will change")
+        await self._change.wait()
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Return once `condition` holds; it is asked now and after each change.
+
+        Raises:
+            UsageError: if the condition does not hold when the plane stops.
+
+        Cancellation: loses nothing.
+        """
+        while not condition():
+            await self.wait_changed()
+
+    async def wait_for_service(self, service_id: str, health: Health | None = None) -> ServiceStatus:
+        """Return a service once it is registered, and is as `health` says; None for any health.
+
+        Raises:
+            UsageError: if there is no such service when the plane stops.
+
+        Cancellation: loses nothing.
+        """
+        found: list[ServiceStatus] = []
+
+        def is_there() -> bool:
+            found[:] = [
+                status
+                for status in self.services()
+                if status.service_id == service_id and health in (None, status.health)
+            ]
+            return bool(found)
+
+        await self.wait_until(is_there)
+        return found[0]
+
+    async def __aenter__(self) -> EmbeddedControlPlane:
+        """Listen.
+
+        Raises:
+            ConfigError: if the address is malformed, taken, or open to other machines while `insecure` is false.
+            UsageError: if the plane was entered before.
+
+        Cancellation: stops what had started.
+        """
+        if self._owner is not None:
+            raise UsageError("a control plane is entered once; make a new one")
+        self._owner = OwnerTask(self._main, name=f"control plane at {self._address}")
+        await self._owner.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop listening; calls under way are cut off.
+
+        Cancellation: waits until the port is free all the same, for 5 s at most.
+        """
+        assert self._owner is not None
+        self._stop.set()
+        with anyio.move_on_after(STOP_LIMIT, shield=True) as limit:
+            await self._owner.wait()
+        if limit.cancelled_caught:
+            self._owner.cancel()
+            logger.warning("the control plane at %s did not stop within %g s", self._endpoint, STOP_LIMIT)
+
+    async def _main(self, started: Started) -> None:
+        def endpoint() -> str:  # known only once the server listens
+            return self._endpoint
+
+        services = {
+            classic.SERVICE: classic.ClassicControlPlane(self._registry, self._runs, endpoint).methods(),
+            v1.SERVICE: v1.V1ControlPlane(self._registry, endpoint).methods(),
+        }
+        try:
+            async with (
+                open_server(
+                    services, self._address, max_message_bytes=MAX_MESSAGE_BYTES, insecure=self._insecure
+                ) as server,
+                anyio.create_task_group() as tasks,
+            ):
+                self._endpoint, self._port = server.endpoint, server.port
+                logger.info("control plane listening at %s", self._endpoint)
+                tasks.start_soon(self._keep_leases)
+                started()
+                await self._stop.wait()
+                tasks.cancel_scope.cancel()
+            logger.info("control plane at %s stopped", self._endpoint)
+        finally:
+            self._stop.set()
+            self._wake()
+
+    async def _keep_leases(self) -> None:
+        due = anyio.current_time()
+        while True:
+            due = max(due + self._janitor_interval, anyio.current_time())
+            await anyio.sleep_until(due)
+            self._registry.sweep()
+
+    def _wake(self) -> None:
+        change, self._change = self._change, anyio.Event()
+        change.set()
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)

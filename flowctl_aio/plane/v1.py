@@ -1,0 +1,104 @@
+"""The v1 dialect of a plane: `flowctl.v1.ControlPlaneService` over the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from flowctl_aio import _wire as wire
+from flowctl_aio.codec.plain import timestamp_to_wire
+from flowctl_aio.plane.methods import connection_info, topics_of, unary
+from flowctl_aio.plane.registry import Entry, Registry
+from flowctl_aio.transport.server import Method
+from flowctl_aio.types import Health, ServiceInfo, ServiceType
+
+SERVICE = "flowctl.v1.ControlPlaneService"
+
+
+class V1ControlPlane:
+    """Answers v1 requests. `endpoint` tells where the plane can be dialled."""
+
+    def __init__(self, registry: Registry, endpoint: Callable[[], str]) -> None:
+        self._registry, self._endpoint = registry, endpoint
+
+    def methods(self) -> Mapping[str, Method]:
+        return {
+            "RegisterComponent": unary(self._register, wire.v1.RegisterRequest, "component"),
+            "UnregisterComponent": unary(self._unregister, wire.v1.UnregisterRequest, "service_id"),
+            "DiscoverComponents": unary(self._discover, wire.v1.DiscoveryRequest),
+            "Heartbeat": unary(self._beat, wire.v1.HeartbeatRequest, "service_id"),
+            "GetComponentStatus": unary(self._status, wire.v1.ComponentStatusRequest, "service_id"),
+            "ListComponents": unary(self._list, wire.v1.ListComponentsRequest),
+        }
+
+    def _register(self, request: wire.v1.RegisterRequest) -> wire.v1.RegisterResponse:
+        entry = self._registry.register(info_from_wire(request.component), request.component_id)
+        return wire.v1.RegisterResponse(
+            service_id=entry.service_id,
+            assigned_topics=topics_of(entry.info),
+            connection_info=connection_info(self._endpoint()),
+        )
+
+    def _unregister(self, request: wire.v1.UnregisterRequest) -> wire.Empty:
+        self._registry.unregister(request.service_id)
+        return wire.Empty()
+
+    def _discover(self, request: wire.v1.DiscoveryRequest) -> wire.v1.DiscoveryResponse:
+        found = self._registry.discover(
+            service_type=ServiceType(request.type),
+            event_types=request.event_types,
+            metadata=dict(request.metadata_filters),
+        )
+        return wire.v1.DiscoveryResponse(components=[info_to_wire(entry.info) for entry in found])
+
+    def _beat(self, request: wire.v1.HeartbeatRequest) -> wire.Empty:
+        self._registry.beat(request.service_id, health=Health(request.status), metrics=dict(request.metrics))
+        return wire.Empty()
+
+    def _status(self, request: wire.v1.ComponentStatusRequest) -> wire.v1.ComponentStatusResponse:
+        return _status_to_wire(self._registry.entry(request.service_id))
+
+    def _list(self, request: wire.v1.ListComponentsRequest) -> wire.v1.ListComponentsResponse:
+        entries = self._registry.entries(
+            service_type=ServiceType(request.type_filter), include_unhealthy=request.include_unhealthy
+        )
+        return wire.v1.ListComponentsResponse(components=[_status_to_wire(entry) for entry in entries])
+
+
+def info_from_wire(message: wire.v1.ComponentInfo) -> ServiceInfo:
+    return ServiceInfo(
+        component_id=message.id,
+        service_type=ServiceType(message.type),
+        input_event_types=tuple(message.input_event_types),
+        output_event_types=tuple(message.output_event_types),
+        endpoint=message.endpoint,
+        metadata=dict(message.metadata),
+        name=message.name,
+        version=message.version,
+        description=message.description,
+    )
+
+
+def info_to_wire(info: ServiceInfo) -> wire.v1.ComponentInfo:
+    # v1 has no pipelines: a classic one shows as UNSPECIFIED, as at a real flowctl.
+    known = info.service_type if info.service_type is not ServiceType.PIPELINE else ServiceType.UNSPECIFIED
+    return wire.v1.ComponentInfo(
+        id=info.component_id,
+        name=info.name,
+        description=info.description,
+        version=info.version,
+        type=wire.v1.ComponentType.ValueType(known),
+        input_event_types=info.input_event_types,
+        output_event_types=info.output_event_types,
+        endpoint=info.endpoint,
+        metadata=info.metadata,
+    )
+
+
+def _status_to_wire(entry: Entry) -> wire.v1.ComponentStatusResponse:
+    return wire.v1.ComponentStatusResponse(
+        component=info_to_wire(entry.info),
+        status=wire.v1.HealthStatus.ValueType(entry.health),
+        last_heartbeat=timestamp_to_wire(entry.last_heartbeat),
+        metrics=entry.metrics,
+        registered_at=timestamp_to_wire(entry.registered_at),
+    )

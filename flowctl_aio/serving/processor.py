@@ -1,0 +1,65 @@
+"""A Processor → `EventProcessor` and `ProcessorService`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from flowctl_aio.batches import Batch, EventBatch, LedgerBatch
+from flowctl_aio.component import Outputs, Processor
+from flowctl_aio.driven import driven
+from flowctl_aio.serving.identity import classic_identity, v1_identity
+from flowctl_aio.serving.served import END, Served, ServedStream, next_of
+from flowctl_aio.streams.handshake import Role
+from flowctl_aio.transport.server import BidiMethod, ServerCall, Services
+from flowctl_aio.types import Dialect
+
+
+def processor_services(served: Served[Processor]) -> Services:
+    """The services of a processor, in both dialects."""
+
+    async def process_classic(call: ServerCall) -> None:
+        await _serve(served, call, Dialect.CLASSIC)
+
+    async def process_v1(call: ServerCall) -> None:
+        await _serve(served, call, Dialect.V1)
+
+    return {
+        "flowctl.EventProcessor": {"Process": BidiMethod(process_classic), **classic_identity(served)},
+        "flowctl.v1.ProcessorService": {"Process": BidiMethod(process_v1), **v1_identity(served)},
+    }
+
+
+async def _serve(served: Served[Processor], call: ServerCall, dialect: Dialect) -> None:
+    async with served.stream(call, Role.PROCESSOR, dialect) as stream, stream.receiving() as reader:
+        while (batch := await reader.next()) is not None:
+            await _process(served, batch, stream)
+        with served.guard():
+            rest = await served.component.flush()
+        for output in as_batches(rest):
+            await stream.writer.send(output)
+        await stream.writer.end()
+
+
+async def _process(served: Served[Processor], batch: Batch, stream: ServedStream) -> None:
+    with served.guard():
+        answer: Any = served.component.process(batch)
+    is_generator: bool = inspect.isasyncgen(answer)
+    if not is_generator:
+        with served.guard():
+            returned: Outputs = await answer
+        for output in as_batches(returned):
+            await stream.writer.send(output)
+        return
+    outputs: AsyncIterator[Batch] = answer
+    async with driven(outputs) as iterator:
+        while (output := await next_of(served, iterator)) is not END:
+            await stream.writer.send(output)
+
+
+def as_batches(outputs: Outputs) -> Sequence[Batch]:
+    """What `process` or `flush` returned, as a sequence."""
+    if outputs is None:
+        return ()
+    return (outputs,) if isinstance(outputs, LedgerBatch | EventBatch) else outputs

@@ -1,0 +1,124 @@
+"""A Source → `LedgerSource` and `SourceService`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+from anyio.streams.memory import MemoryObjectSendStream
+
+from flowctl_aio import _wire as wire
+from flowctl_aio.batches import Batch
+from flowctl_aio.component import Source
+from flowctl_aio.driven import driven
+from flowctl_aio.serving.identity import classic_identity, v1_identity
+from flowctl_aio.serving.served import END, Served, next_of
+from flowctl_aio.streams.handshake import Role
+from flowctl_aio.streams.source import END_KEY, NETWORK_KEY, RESUME_KEY, START_KEY
+from flowctl_aio.transport.server import ServerCall, ServerStreamMethod, Services, UnaryMethod
+from flowctl_aio.transport.status import Refused
+from flowctl_aio.types import Dialect, StreamRequest
+
+UINT32_MAX = 2**32 - 1
+
+
+def source_services(served: Served[Source]) -> Services:
+    """The services of a source, in both dialects."""
+
+    async def stream_raw_ledgers(request: wire.SourceRequest, call: ServerCall) -> None:
+        await _serve(served, call, Dialect.CLASSIC, request_from_classic(request))
+
+    async def stream_events(request: wire.v1.StreamRequest, call: ServerCall) -> None:
+        await _serve(served, call, Dialect.V1, request_from_v1(request))
+
+    async def no_state(request: Any) -> Any:
+        raise Refused("UNIMPLEMENTED", "this source keeps no state for its clients")
+
+    return {
+        "flowctl.LedgerSource": {
+            "StreamRawLedgers": ServerStreamMethod(stream_raw_ledgers, wire.SourceRequest),
+            **classic_identity(served),
+        },
+        "flowctl.v1.SourceService": {
+            "StreamEvents": ServerStreamMethod(stream_events, wire.v1.StreamRequest),
+            "GetState": UnaryMethod(no_state, wire.v1.StateRequest),
+            "SaveState": UnaryMethod(no_state, wire.v1.SaveStateRequest),
+            **v1_identity(served),
+        },
+    }
+
+
+def request_from_classic(request: wire.SourceRequest) -> StreamRequest:
+    """Raises Refused: if a parameter is no ledger sequence."""
+    params = dict(request.params)
+    return _checked(
+        StreamRequest(
+            start=request.start_ledger or None,
+            end=_sequence(params, END_KEY),
+            network=request.network,
+            resume_token=params.pop(RESUME_KEY, ""),
+            params=params,
+        )
+    )
+
+
+def request_from_v1(request: wire.v1.StreamRequest) -> StreamRequest:
+    """Raises Refused: if a parameter is no ledger sequence."""
+    params = dict(request.params)
+    return _checked(
+        StreamRequest(
+            start=_sequence(params, START_KEY),
+            end=_sequence(params, END_KEY),
+            network=params.pop(NETWORK_KEY, ""),
+            resume_token=request.resume_token,
+            params=params,
+        )
+    )
+
+
+def _checked(request: StreamRequest) -> StreamRequest:
+    if request.start is not None and request.end is not None and request.end < request.start:
+        raise Refused("INVALID_ARGUMENT", f"the range {request.start} to {request.end} ends before it starts")
+    return request
+
+
+def _sequence(params: dict[str, str], key: str) -> int | None:
+    text = params.pop(key, "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= UINT32_MAX):
+        raise Refused("INVALID_ARGUMENT", f"{key} is {text[:40]!r}, not a ledger sequence")
+    return int(text)
+
+
+async def _serve(served: Served[Source], call: ServerCall, dialect: Dialect, request: StreamRequest) -> None:
+    async with served.stream(call, Role.SOURCE, dialect) as stream:
+        # One batch waits while another is written: the component works while the wire does.
+        send, receive = anyio.create_memory_object_stream[Batch](1)
+        is_complete = False
+        async with anyio.create_task_group() as group, receive:
+            group.start_soon(_cancel_when, served.stopping, group.cancel_scope)
+            group.start_soon(_produce, served, request, send)
+            async for batch in receive:
+                await stream.writer.send(batch)
+            is_complete = True
+            group.cancel_scope.cancel()
+        if not is_complete:
+            # An end marker here would call a part the whole.
+            raise Refused("UNAVAILABLE", "the source is stopping; resume behind the last batch")
+        await stream.writer.end()
+
+
+async def _produce(served: Served[Source], request: StreamRequest, send: MemoryObjectSendStream[Batch]) -> None:
+    """Drive the component's generator, in a task of its own: scopes that it holds over a yield stay here."""
+    with send:
+        with served.guard():
+            produced = served.component.stream(request)
+        async with driven(produced) as iterator:
+            while (batch := await next_of(served, iterator)) is not END:
+                await send.send(batch)
+
+
+async def _cancel_when(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

@@ -1,0 +1,1 @@
+"""Calls ⇄ batches: both ends of a data stream, on raw messages below and batches above."""

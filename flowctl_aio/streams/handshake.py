@@ -1,0 +1,131 @@
+"""What two peers can do with each other, found out before the first message.
+
+A client offers its capabilities in the metadata of every call, and a server answers with its own in the metadata of
+`Ping` or `GetInfo` and of every stream. A peer that knows nothing of it neither offers nor answers, and
+gets what everybody understands: one row a message, and an end of stream that means the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from flowctl_aio import _wire as wire
+from flowctl_aio.codec.envelope import Envelope
+from flowctl_aio.errors import StreamError
+from flowctl_aio.transport.call import CallMetadata, Channel, call_unary, call_unary_with_metadata
+from flowctl_aio.transport.status import is_unimplemented
+from flowctl_aio.types import Dialect, Health, health_of, metrics_from_v1
+
+METADATA_KEY = "flowctl-aio"
+ARROW = "arrow"
+END_MARKER = "end-marker"
+CAPABILITIES = frozenset({ARROW, END_MARKER})
+OFFER: CallMetadata = ((METADATA_KEY, ",".join(sorted(CAPABILITIES))),)
+
+HANDSHAKE_TIMEOUT = 5.0
+
+
+def capabilities_of(metadata: Mapping[str, str]) -> frozenset[str]:
+    """What the other side offers and we know; empty for a stranger."""
+    return CAPABILITIES & set(metadata.get(METADATA_KEY, "")[:1024].split(","))
+
+
+class Role(Enum):
+    """The service behind each kind of component, its stream, and the message that carries the data, per dialect."""
+
+    SOURCE = (
+        ("flowctl.LedgerSource", "StreamRawLedgers", Envelope.LEDGER),
+        ("flowctl.v1.SourceService", "StreamEvents", Envelope.EVENT_V1),
+    )
+    PROCESSOR = (
+        ("flowctl.EventProcessor", "Process", Envelope.EVENT),
+        ("flowctl.v1.ProcessorService", "Process", Envelope.EVENT_V1),
+    )
+    SINK = (
+        ("flowctl.EventSink", "Ingest", Envelope.EVENT),
+        ("flowctl.v1.ConsumerService", "Consume", Envelope.EVENT_V1),
+    )
+
+    def service(self, dialect: Dialect) -> str:
+        return self._row(dialect)[0]
+
+    def method(self, dialect: Dialect) -> str:
+        """Full name of the streaming method."""
+        service, method, _ = self._row(dialect)
+        return f"/{service}/{method}"
+
+    def envelope(self, dialect: Dialect) -> Envelope:
+        return self._row(dialect)[2]
+
+    def _row(self, dialect: Dialect) -> tuple[str, str, Envelope]:
+        classic, v1 = self.value
+        return classic if dialect is Dialect.CLASSIC else v1
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHealth:
+    """How a peer is by its own account, and its numbers; Health.UNKNOWN of a peer that answers is no bad sign."""
+
+    health: Health
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The component at the other end of a channel."""
+
+    address: str
+    dialect: Dialect
+    capabilities: frozenset[str]
+
+    @property
+    def speaks_arrow(self) -> bool:
+        return ARROW in self.capabilities
+
+    @property
+    def marks_ends(self) -> bool:
+        return END_MARKER in self.capabilities
+
+
+async def meet(channel: Channel, role: Role, dialect: Dialect | None = None) -> Peer:
+    """Find out what is at the other end of `channel`: first in the classic dialect, then in v1.
+
+    Raises:
+        PeerUnavailableError: if nobody answers.
+        StreamError: if somebody does who does not serve `role` in either dialect.
+
+    Cancellation: safe at any point.
+    Source: `Ping` (classic), `GetInfo` (v1).
+    """
+    for candidate in (Dialect.CLASSIC, Dialect.V1) if dialect is None else (dialect,):
+        try:
+            return Peer(channel.peer, candidate, await _offered(channel, role.service(candidate), candidate))
+        except StreamError as error:
+            if not is_unimplemented(error):
+                raise
+    raise StreamError(f"serves no {role.name.lower()}", peer=channel.peer, code="UNIMPLEMENTED")
+
+
+async def ask_health(channel: Channel, role: Role) -> PeerHealth:
+    """Ask a peer how it is.
+
+    Raises:
+        StreamError: if it does not answer, or speaks only classic, which has no such question.
+
+    Cancellation: safe at any point.
+    Source: `HealthCheck` (v1).
+    """
+    method = f"/{role.service(Dialect.V1)}/HealthCheck"
+    request = wire.v1.HealthCheckRequest(include_details=True)
+    answer = await call_unary(channel, method, request, wire.v1.HealthCheckResponse, timeout=HANDSHAKE_TIMEOUT)
+    return PeerHealth(health_of(answer.status), metrics_from_v1(answer.metrics))
+
+
+async def _offered(channel: Channel, service: str, dialect: Dialect) -> frozenset[str]:
+    method, answer = ("Ping", wire.Pong) if dialect is Dialect.CLASSIC else ("GetInfo", wire.v1.ComponentInfo)
+    _, metadata = await call_unary_with_metadata(
+        channel, f"/{service}/{method}", wire.Empty(), answer, timeout=HANDSHAKE_TIMEOUT, metadata=OFFER
+    )
+    return capabilities_of(metadata)

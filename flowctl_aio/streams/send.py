@@ -1,0 +1,68 @@
+"""Batches → raw messages, in the form that the peer understands."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from flowctl_aio.batches import Batch
+from flowctl_aio.codec.envelope import End, Envelope, encode_end, encode_frame, encode_rows
+from flowctl_aio.codec.split import split
+from flowctl_aio.streams.handshake import ARROW, END_MARKER
+
+# What a stranger's gRPC accepts without being told otherwise.
+STRANGER_BYTES = 4 * 1024 * 1024
+# The envelope and the IPC framing around a batch that is itself within the limit.
+FRAMING_BYTES = 64 * 1024
+
+
+class BatchWriter:
+    """Batches into a call.
+
+    Args:
+        write: takes one raw message, and waits while the call has no room.
+        capabilities: what the peer said it can do.
+        target: size up to which a batch travels whole, in bytes.
+        limit: longest message to send, in bytes; a stranger gets less.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[bytes], Awaitable[None]],
+        envelope: Envelope,
+        *,
+        capabilities: frozenset[str],
+        target: int,
+        limit: int,
+    ) -> None:
+        self._write, self._envelope = write, envelope
+        self._arrow = ARROW in capabilities
+        self._marks_ends = END_MARKER in capabilities
+        self._limit = limit if self._arrow else min(limit, STRANGER_BYTES)
+        self._target = min(target, limit - FRAMING_BYTES)
+        self.batches = self.rows = self.bytes = 0
+
+    async def send(self, batch: Batch) -> None:
+        """Send a batch, cut down to the target size.
+
+        Raises:
+            FrameTooLargeError: if one row is above the limit; nothing of it was sent.
+            StreamError: if the call is over.
+        """
+        if not self._arrow:
+            for message in encode_rows(self._envelope, batch, limit=self._limit):
+                await self._write(message)
+                self.rows += 1
+                self.bytes += len(message)
+            self.batches += 1
+            return
+        for part in split(batch, target=self._target, limit=self._limit):
+            message = encode_frame(self._envelope, part, number=self.batches, limit=self._limit)
+            await self._write(message)
+            self.batches += 1
+            self.rows += len(part)
+            self.bytes += len(message)
+
+    async def end(self) -> None:
+        """Say that this was all. A peer that does not know end markers takes the end of the stream for it."""
+        if self._marks_ends:
+            await self._write(encode_end(self._envelope, End(self.batches, self.rows)))

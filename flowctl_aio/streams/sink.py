@@ -1,0 +1,187 @@
+"""The client of a sink: batches out, one acknowledgement an epoch back."""
+
+from __future__ import annotations
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from google.protobuf.message import DecodeError
+
+from flowctl_aio import _wire as wire
+from flowctl_aio.batches import Batch
+from flowctl_aio.config import FlowctlConfig
+from flowctl_aio.errors import FrameCorruptError, PeerError, StreamCancelledError
+from flowctl_aio.owner import OwnerTask, Started
+from flowctl_aio.streams.handshake import OFFER, Peer, PeerHealth, Role, ask_health
+from flowctl_aio.streams.send import BatchWriter
+from flowctl_aio.transport.call import Channel, open_call
+from flowctl_aio.types import Ack, Dialect
+
+
+class SinkClient:
+    """A sink at the other end of a channel; made by `session.sink()`.
+
+    Batches sent between two `flush` calls are one epoch: one call to the sink, acknowledged as a whole.
+
+    Attributes:
+        peer: who it is, and what it can do.
+        last_ack: of the epoch flushed last; None before the first.
+    """
+
+    def __init__(self, channel: Channel, peer: Peer, config: FlowctlConfig) -> None:
+        self.peer = peer
+        self.last_ack: Ack | None = None
+        self._channel, self._config = channel, config
+        self._epoch: _EpochCall | None = None
+
+    async def health(self) -> PeerHealth:
+        """How the sink is, by its own account.
+
+        Raises:
+            StreamError: if it does not answer, or speaks only classic.
+
+        Cancellation: safe at any point.
+        """
+        return await ask_health(self._channel, Role.SINK)
+
+    async def send(self, batch: Batch) -> None:
+        """Hand a batch over; returns when there is room for it, before the sink has seen it.
+
+        Raises:
+            StreamError: if the epoch has failed; nothing of it is acknowledged.
+
+        Cancellation: the batch is either handed over or not; the epoch goes on.
+        """
+        if self._epoch is None:
+            self._epoch = _EpochCall(self._channel, self.peer, self._config)
+            await self._epoch.open()
+        try:
+            await self._epoch.send(batch)
+        except Exception:
+            self._epoch = None
+            raise
+
+    async def flush(self) -> Ack | None:
+        """End the epoch and wait until the sink has acknowledged it; None if nothing was sent since the last.
+
+        Raises:
+            PeerError: if the sink refused the epoch.
+            StreamError: if it could not be asked; the epoch may or may not be durable.
+
+        Cancellation: the epoch goes on to its end; call `flush` again to hear of it.
+        """
+        if self._epoch is None:
+            return None
+        try:
+            ack = await self._epoch.finish()
+        except Exception:
+            self._epoch = None
+            raise
+        self._epoch = None
+        self.last_ack = ack
+        return ack
+
+    async def abandon(self) -> None:
+        """Cancel the epoch: no end marker, so the sink commits nothing of it.
+
+        Cancellation: the epoch is cancelled all the same.
+        """
+        epoch, self._epoch = self._epoch, None
+        if epoch is not None:
+            await epoch.cancel()
+
+    def abort(self, error: Exception) -> None:
+        """Cancel the epoch at once; whoever waits for it gets `error`."""
+        if self._epoch is not None:
+            self._epoch.abort(error)
+
+
+class _EpochCall:
+    """One `Ingest` or `Consume` call."""
+
+    def __init__(self, channel: Channel, peer: Peer, config: FlowctlConfig) -> None:
+        self._channel, self._peer, self._config = channel, peer, config
+        self._send: MemoryObjectSendStream[Batch]
+        self._receive: MemoryObjectReceiveStream[Batch]
+        # Full means that the sink is behind: `send` waits here, where a cancellation does no harm to the call.
+        self._send, self._receive = anyio.create_memory_object_stream[Batch](config.max_inflight)
+        self._owner = OwnerTask(self._main, name="flowctl_aio sink epoch")
+        self._ack: Ack | None = None
+        self._error: Exception | None = None
+
+    async def open(self) -> None:
+        await self._owner.start()
+
+    async def send(self, batch: Batch) -> None:
+        try:
+            await self._send.send(batch)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await self._raise()
+
+    async def finish(self) -> Ack:
+        self._send.close()
+        if self._ack is None:
+            await self._owner.wait()
+        if self._ack is None:
+            await self._raise()
+        assert self._ack is not None
+        return self._ack
+
+    async def cancel(self) -> None:
+        self._owner.cancel()
+        with anyio.CancelScope(shield=True):
+            await self._owner.wait()
+        self._send.close()
+        self._receive.close()
+
+    def abort(self, error: Exception) -> None:
+        self._error = error
+        self._owner.cancel()
+
+    async def _raise(self) -> None:
+        await self._owner.wait()
+        raise self._error or StreamCancelledError("the epoch is over", peer=self._peer.address)
+
+    async def _main(self, started: Started) -> None:
+        method = Role.SINK.method(self._peer.dialect)
+        with self._receive:
+            async with open_call(self._channel, method, answers=False, metadata=OFFER) as call:
+                writer = BatchWriter(
+                    call.write,
+                    Role.SINK.envelope(self._peer.dialect),
+                    capabilities=self._peer.capabilities,
+                    target=self._config.target_message_bytes,
+                    limit=self._config.max_message_bytes,
+                )
+                started()
+                async for batch in self._receive:
+                    await writer.send(batch)
+                await writer.end()
+                await call.done_writing()
+                self._ack = _ack_from_wire(await call.result(), self._peer, writer)
+
+
+def _ack_from_wire(raw: bytes, peer: Peer, writer: BatchWriter) -> Ack:
+    try:
+        if peer.dialect is Dialect.V1:
+            response = wire.v1.ConsumeResponse.FromString(raw)
+            return Ack(
+                batches=writer.batches,
+                rows=response.events_consumed,
+                failed=response.events_failed,
+                errors=tuple(response.errors),
+            )
+        message = wire.SinkAck.FromString(raw)
+    except DecodeError as error:
+        raise FrameCorruptError("the sink's acknowledgement cannot be read") from error
+    metadata = dict(message.metadata)
+    if not message.success:
+        raise PeerError(f"the sink refused the epoch ({message.error})", peer=peer.address, details=message.error)
+    # A stranger counts nothing: what it acknowledged is what was sent.
+    counts = {key: metadata.pop(key, "") for key in ("batches", "rows", "failed")}
+    batches, rows, failed = (int(text) if text.isascii() and text.isdigit() else None for text in counts.values())
+    return Ack(
+        batches=writer.batches if batches is None else batches,
+        rows=writer.rows if rows is None else rows,
+        failed=failed or 0,
+        metadata=metadata,
+    )

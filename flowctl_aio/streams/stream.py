@@ -1,0 +1,168 @@
+"""The client's end of a call that answers with a stream: an async iterator of batches that owns its call."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncIterable
+from types import TracebackType
+from typing import Self
+
+import anyio
+
+from flowctl_aio.batches import Batch
+from flowctl_aio.config import FlowctlConfig
+from flowctl_aio.driven import driven
+from flowctl_aio.errors import StreamError
+from flowctl_aio.owner import OwnerTask, Started
+from flowctl_aio.streams.handshake import OFFER, Peer, Role
+from flowctl_aio.streams.receive import BatchReader, Inbox
+from flowctl_aio.streams.send import BatchWriter
+from flowctl_aio.transport.call import Channel, StreamCall, open_call
+
+
+class BatchStream:
+    """Batches from a peer, in order: `async with stream: async for batch in stream`.
+
+    The call opens with the block, or with the first batch that is asked for. It ends with the
+    block, with the stream, or with the client it came from, whichever comes first.
+
+    Attributes:
+        batches, rows, bytes: what has been received so far.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        peer: Peer,
+        role: Role,
+        config: FlowctlConfig,
+        *,
+        request: bytes | None = None,
+        inputs: AsyncIterable[Batch] | None = None,
+    ) -> None:
+        self._channel, self._peer, self._role, self._config = channel, peer, role, config
+        self._request, self._inputs = request, inputs
+        self._envelope = role.envelope(peer.dialect)
+        self._inbox = Inbox(config.max_inflight)
+        self._reader = BatchReader(
+            self._inbox,
+            self._envelope,
+            expects_end=peer.marks_ends,
+            limit=config.max_message_bytes,
+            peer=peer.address,
+        )
+        self._owner = OwnerTask(self._main, name=f"flowctl_aio {role.name.lower()} stream")
+        self._is_open = self._is_closed = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._is_closed else "open" if self._is_open else "new"
+        return f"<BatchStream of {self._role.name.lower()} {self._peer.address} {state} {self.batches} batches>"
+
+    @property
+    def batches(self) -> int:
+        return self._reader.batches
+
+    @property
+    def rows(self) -> int:
+        return self._reader.rows
+
+    @property
+    def bytes(self) -> int:
+        return self._reader.bytes
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Batch:
+        """The next batch.
+
+        Raises:
+            StreamTruncatedError: if an SDK peer's stream ends without its end marker.
+            StreamError: if the call failed; CodecError: if a message cannot be read.
+            Exception: whatever the caller's own generator of inputs raised.
+
+        Cancellation: loses nothing; the stream goes on with the next call.
+        """
+        if self._is_closed:
+            raise StopAsyncIteration
+        await self._open()
+        try:
+            batch = await self._reader.next()
+        except Exception:
+            await self.aclose()
+            raise
+        if batch is None:
+            await self.aclose()
+            raise StopAsyncIteration
+        return batch
+
+    async def aclose(self) -> None:
+        """End the call. May be called twice, and at any time.
+
+        Cancellation: the call ends all the same.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._owner.cancel()
+        with anyio.CancelScope(shield=True):
+            await self._owner.wait()
+        self._inbox.close()
+
+    def abort(self, error: Exception) -> None:
+        """End the call at once; whoever waits for a batch gets `error`."""
+        self._inbox.error = error
+        self._owner.cancel()
+
+    def __del__(self) -> None:
+        if self._owner.is_running():
+            warnings.warn(f"{self!r} was never closed: use it as a context manager", ResourceWarning, stacklevel=2)
+            self._owner.cancel()
+
+    async def _open(self) -> None:
+        if not self._is_open:
+            self._is_open = True
+            await self._owner.start()
+
+    async def _main(self, started: Started) -> None:
+        method = self._role.method(self._peer.dialect)
+        with self._inbox.filling():
+            async with (
+                open_call(self._channel, method, self._request, answers=True, metadata=OFFER) as call,
+                anyio.create_task_group() as group,
+            ):
+                started()
+                if self._inputs is not None:
+                    group.start_soon(self._feed, self._inputs, call, group.cancel_scope)
+                await self._inbox.run_pump(call.read)
+                group.cancel_scope.cancel()
+
+    async def _feed(self, batches: AsyncIterable[Batch], call: StreamCall, scope: anyio.CancelScope) -> None:
+        """Drive the caller's inputs into the call; grpc would lose their exception, here it reaches the caller."""
+        writer = BatchWriter(
+            call.write,
+            self._envelope,
+            capabilities=self._peer.capabilities,
+            target=self._config.target_message_bytes,
+            limit=self._config.max_message_bytes,
+        )
+        try:
+            async with driven(batches) as inputs:
+                async for batch in inputs:
+                    await writer.send(batch)
+            await writer.end()
+            await call.done_writing()
+        except Exception as error:  # noqa: BLE001 - the reader raises it
+            # Where writing failed because the call is over, the reader tells why, after the batches that still came.
+            if not (isinstance(error, StreamError) and call.is_over()):
+                self._inbox.error = error
+                scope.cancel()

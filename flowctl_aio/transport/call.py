@@ -1,0 +1,197 @@
+"""Every await on a call goes through here, because a bare one lies about cancellation.
+
+grpc.aio raises CancelledError in a task that nobody cancelled when somebody else cancels the call or
+closes the channel, and after a deadline of a surrounding scope it raises one that the scope does not
+recognise. `settle` tells the two apart (grpc/grpc#43502).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import anyio
+import grpc
+import grpc.aio
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from flowctl_aio.errors import StreamCancelledError
+from flowctl_aio.transport.status import error_from_rpc, error_from_status
+
+T = TypeVar("T")
+CallMetadata: TypeAlias = Sequence[tuple[str, str]]
+EOF = grpc.aio.EOF
+
+
+class Serializable(Protocol):
+    def SerializeToString(self) -> bytes: ...  # noqa: N802 - protobuf's name
+
+
+async def settle(awaitable: Awaitable[T], peer: str) -> T:
+    """Await something of grpc's; every failure comes out as one of our errors.
+
+    Raises:
+        StreamCancelledError: if the call was cancelled, though this task was not.
+        PeerUnavailableError, PeerError, DeadlineExceededError: as the status says.
+
+    Cancellation: keeps its usual meaning.
+    """
+    try:
+        return await awaitable
+    except grpc.aio.AioRpcError as error:
+        raise error_from_rpc(error, peer) from error
+    except asyncio.InvalidStateError as error:
+        raise StreamCancelledError("the call is already over", peer=peer) from error
+    except asyncio.CancelledError:
+        # A scope around us was cancelled: this raises the cancellation that the scope knows.
+        await checkpoint_if_cancelled()
+        task = asyncio.current_task()
+        if task is not None and task.cancelling() == 0:
+            raise StreamCancelledError("the call was cancelled elsewhere", peer=peer) from None
+        raise
+
+
+def _seconds_left(timeout: float | None) -> float | None:
+    left = anyio.current_effective_deadline() - anyio.current_time()
+    if timeout is not None:
+        left = min(left, timeout)
+    return None if left == float("inf") else max(left, 0.0)
+
+
+async def call_unary(
+    channel: Channel,
+    method: str,
+    request: Serializable,
+    answer: type[T],
+    *,
+    timeout: float | None,
+    metadata: CallMetadata = (),
+) -> T:
+    """One unary call. See `call_unary_with_metadata`."""
+    return (await call_unary_with_metadata(channel, method, request, answer, timeout=timeout, metadata=metadata))[0]
+
+
+async def call_unary_with_metadata(
+    channel: Channel,
+    method: str,
+    request: Serializable,
+    answer: type[T],
+    *,
+    timeout: float | None,
+    metadata: CallMetadata = (),
+) -> tuple[T, dict[str, str]]:
+    """One unary call, its answer and the metadata that the peer sent with it.
+
+    The gRPC deadline is the nearer of `timeout` and the surrounding scope's.
+
+    Raises: as `settle`.
+
+    Cancellation: cancels the call; whether the peer acted on it is then unknown.
+    """
+    start: Any = channel.raw.unary_unary(
+        method,
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=answer.FromString,  # type: ignore[attr-defined]
+    )
+    call = start(request, timeout=_seconds_left(timeout), metadata=tuple(metadata) or None)
+    try:
+        result = await settle(call, channel.peer)
+        return result, _texts(await settle(call.initial_metadata(), channel.peer))
+    finally:
+        call.cancel()
+
+
+class Channel:
+    """A gRPC channel and the address it leads to."""
+
+    def __init__(self, raw: grpc.aio.Channel, peer: str) -> None:
+        self.raw, self.peer = raw, peer
+
+    def __repr__(self) -> str:
+        return f"<Channel to {self.peer}>"
+
+
+class StreamCall:
+    """One open streaming call that carries raw messages; made by `open_call`, and over when its block is left."""
+
+    def __init__(self, call: Any, peer: str) -> None:
+        self._call, self.peer = call, peer
+
+    async def read(self) -> bytes | None:
+        """The next message; None after the last one of a stream that ended well.
+
+        Cancellation: ends the whole call. Only a pump may await this.
+        """
+        message = await settle(self._call.read(), self.peer)
+        return None if message is EOF else message
+
+    async def write(self, message: bytes) -> None:
+        """Hand a message over; returns when the transport has room for it.
+
+        Raises: why the call is over, if it is.
+
+        Cancellation: ends the whole call. Only a pump may await this.
+        """
+        await self._while_open(self._call.write(message))
+
+    async def done_writing(self) -> None:
+        """Half-close: say that nothing more will be written."""
+        await self._while_open(self._call.done_writing())
+
+    def is_over(self) -> bool:
+        return bool(self._call.done())
+
+    async def result(self) -> bytes:
+        """The one answer of a client-streaming call."""
+        answer: bytes = await settle(self._call, self.peer)
+        return answer
+
+    async def _while_open(self, writing: Awaitable[None]) -> None:
+        try:
+            await settle(writing, self.peer)
+        except StreamCancelledError:
+            # grpc.aio only says that the call is over; its status says why.
+            if self._call.done():
+                status = await self._call.code()
+                if status not in (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED):
+                    raise error_from_status(status, await self._call.details() or "", self.peer) from None
+            raise
+
+    async def peer_metadata(self) -> dict[str, str]:
+        """What the peer said before its first message."""
+        return _texts(await settle(self._call.initial_metadata(), self.peer))
+
+
+@asynccontextmanager
+async def open_call(
+    channel: Channel, method: str, request: bytes | None = None, *, answers: bool, metadata: CallMetadata = ()
+) -> AsyncIterator[StreamCall]:
+    """Open a streaming call on raw bytes; leaving the block cancels it if it is still under way.
+
+    Args:
+        request: the one request of a server-streaming call; None if the client streams too.
+        answers: whether the server streams (else it answers once).
+    """
+    texts = tuple(metadata) or None
+    call: Any
+    if request is not None:
+        call = _start(channel.raw.unary_stream, method)(request, metadata=texts)
+    elif answers:
+        call = _start(channel.raw.stream_stream, method)(metadata=texts)
+    else:
+        call = _start(channel.raw.stream_unary, method)(metadata=texts)
+    try:
+        yield StreamCall(call, channel.peer)
+    finally:
+        call.cancel()
+
+
+def _start(kind: Any, method: str) -> Any:
+    """A multi-callable without serialisers: bytes in, bytes out."""
+    return kind(method)
+
+
+def _texts(metadata: Any) -> dict[str, str]:
+    return {key: value for key, value in (metadata or ()) if isinstance(value, str)}

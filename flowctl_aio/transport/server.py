@@ -1,0 +1,200 @@
+"""Bind a port and serve methods on it. Handlers see messages or raw bytes, and raise our errors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import anyio
+import grpc
+import grpc.aio
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from flowctl_aio.errors import ConfigError
+from flowctl_aio.owner import lone
+from flowctl_aio.transport.address import check_plaintext, dialable, parse_endpoint
+from flowctl_aio.transport.call import EOF, CallMetadata, settle
+from flowctl_aio.transport.options import server_options
+from flowctl_aio.transport.status import Refused, status_of
+
+logger = logging.getLogger(__name__)
+
+
+class ServerCall:
+    """One streaming call, seen from the server: raw messages in, raw messages out."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self.metadata: dict[str, str] = {
+            key: value for key, value in (context.invocation_metadata() or ()) if isinstance(value, str)
+        }
+        self.peer: str = context.peer()
+
+    async def greet(self, metadata: CallMetadata) -> None:
+        """Send what the client may know before the first message."""
+        await settle(self._context.send_initial_metadata(tuple(metadata)), self.peer)
+
+    async def read(self) -> bytes | None:
+        """The next message; None at the end, which may just be a client that died.
+
+        Cancellation: truncates the stream without a word. Only a pump may await this.
+        """
+        message = await settle(self._context.read(), self.peer)
+        return None if message is EOF else message
+
+    async def write(self, message: bytes) -> None:
+        await settle(self._context.write(message), self.peer)
+
+
+@dataclass(frozen=True, slots=True)
+class UnaryMethod:
+    """`handle` takes one message of type `request` and returns one; `metadata` goes with every answer."""
+
+    handle: Callable[[Any], Awaitable[Any]]
+    request: Any
+    metadata: CallMetadata = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStreamMethod:
+    """`handle` takes one message of type `request` and writes to the call."""
+
+    handle: Callable[[Any, ServerCall], Awaitable[None]]
+    request: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStreamMethod:
+    """`handle` reads from the call and returns one message."""
+
+    handle: Callable[[ServerCall], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class BidiMethod:
+    """`handle` reads from the call and writes to it."""
+
+    handle: Callable[[ServerCall], Awaitable[None]]
+
+
+Method: TypeAlias = UnaryMethod | ServerStreamMethod | ClientStreamMethod | BidiMethod
+# Full service name → method name → method.
+Services: TypeAlias = Mapping[str, Mapping[str, Method]]
+
+
+@dataclass(slots=True)
+class Server:
+    """A server that listens.
+
+    Attributes:
+        port: the port it got; 0 for a unix socket.
+        endpoint: where it can be dialled.
+    """
+
+    raw: grpc.aio.Server
+    port: int
+    endpoint: str
+
+    async def drain(self, grace: float) -> None:
+        """Take no new call; return when the last one is over, after `grace` seconds at the latest.
+
+        Cancellation: safe at any point; the calls go on until the server is left.
+        """
+        await self.raw.stop(grace)
+
+
+@asynccontextmanager
+async def open_server(
+    services: Services,
+    address: str = "127.0.0.1:0",
+    *,
+    max_message_bytes: int = 64 * 1024 * 1024,
+    advertise_host: str = "",
+    insecure: bool = False,
+    grace: float | None = None,
+) -> AsyncIterator[Server]:
+    """Listen on `address` while the block runs.
+
+    Args:
+        address: `host:port` (port 0 takes a free one) or `unix:///path`.
+        grace: seconds that streams may go on after the block; None ends them at once.
+
+    Raises:
+        ConfigError: if the address is malformed, taken, or open to other machines while `insecure` is false.
+    """
+    address = parse_endpoint(address)
+    check_plaintext(address, insecure=insecure)
+    raw = grpc.aio.server(options=server_options(max_message_bytes=max_message_bytes))
+    for service, methods in services.items():
+        handlers = {name: _handler(f"{service}/{name}", method) for name, method in methods.items()}
+        raw.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+    try:
+        port = raw.add_insecure_port(address)
+    except RuntimeError as error:
+        raise ConfigError(f"cannot listen on {address}: {error}") from error
+    if address.startswith("unix:"):
+        port = 0  # grpc says 1
+    try:
+        # A start that is cancelled half-way could not be stopped.
+        with anyio.CancelScope(shield=True):
+            await raw.start()
+        await checkpoint_if_cancelled()
+        yield Server(raw, port, dialable(address, port, advertise_host=advertise_host))
+    finally:
+        # A stop inside a cancelled scope would return at once, with calls still open.
+        with anyio.CancelScope(shield=True):
+            await raw.stop(grace)
+
+
+def _handler(name: str, method: Method) -> Any:
+    if isinstance(method, UnaryMethod):
+        return grpc.unary_unary_rpc_method_handler(
+            _guard_unary(name, method), request_deserializer=method.request.FromString, response_serializer=_serialize
+        )
+    if isinstance(method, ServerStreamMethod):
+        return grpc.unary_stream_rpc_method_handler(
+            _guard(name, lambda request, context: method.handle(request, ServerCall(context))),
+            request_deserializer=method.request.FromString,
+        )
+    if isinstance(method, ClientStreamMethod):
+        return grpc.stream_unary_rpc_method_handler(
+            _guard(name, lambda _, context: method.handle(ServerCall(context))), response_serializer=_serialize
+        )
+    return grpc.stream_stream_rpc_method_handler(_guard(name, lambda _, context: method.handle(ServerCall(context))))
+
+
+def _guard_unary(name: str, method: UnaryMethod) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def handle(request: Any, context: Any) -> Any:
+        if method.metadata:
+            await context.send_initial_metadata(tuple(method.metadata))
+        return await method.handle(request)
+
+    return _guard(name, handle)
+
+
+def _guard(name: str, handle: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    """Turn whatever a handler raises into a status; cancellation passes."""
+
+    async def guarded(request: Any, context: Any) -> Any:
+        try:
+            return await handle(request, context)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # grpc would send the text of anything
+            cause = lone(error)
+            if not isinstance(cause, Refused):
+                logger.warning("%s failed: %s", name, cause, exc_info=cause)
+            code, details = status_of(cause)
+        await context.abort(code, details)
+        return None
+
+    return guarded
+
+
+def _serialize(message: Any) -> bytes:
+    data: bytes = message.SerializeToString()
+    return data
