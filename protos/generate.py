@@ -37,8 +37,8 @@ def generate(out: Path) -> dict[Path, str]:
             f"-I{files('grpc_tools') / '_proto'}",
             f"--python_out={out}",
             f"--grpc_python_out={out}",
-            f"--mypy_out={out}",
-            f"--mypy_grpc_out={out}",
+            f"--mypy_out=quiet:{out}",
+            f"--mypy_grpc_out=quiet:{out}",
             *sources,
         ]
     )

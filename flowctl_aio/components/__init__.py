@@ -1,0 +1,1 @@
+"""The reference components, built on the public API only."""

@@ -1,0 +1,82 @@
+"""Transaction meta, versions 1 to 4: the lists of changes and of events that applying a transaction left behind."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .entries import skip_changes
+from .values import skip_scvals, walk_events, walk_flagged_events
+from .words import FLAG, VOID, StrangeValueError, Words
+
+_SOROBAN_EXT = (1, 8)  # version 1: extension point, three fees
+_STAGES = (1, 1, 1)
+
+
+class Meta(NamedTuple):
+    """Word indexes inside one TransactionMeta; 0 or an empty list where the version has no such part.
+
+    Attributes:
+        version: 1 to 4.
+        before: changes before the operations.
+        operations: per operation its changes, and where each of its events begins (version 4 only).
+        after: changes after the operations.
+        soroban_events: where each event of the invocation begins (version 3 only).
+        events: where each transaction-level event begins, after its stage (version 4 only).
+    """
+
+    version: int
+    before: int
+    operations: list[tuple[int, list[int]]]
+    after: int
+    soroban_events: list[int]
+    events: list[int]
+
+
+def walk_meta(w: Words[int], i: int) -> tuple[int, Meta]:
+    """Returns the position after the meta, and what is inside."""
+    version, i = w[i], i + 1
+    if version == 4:
+        return _walk_v4(w, i)
+    if version == 3:
+        i += VOID[w[i]]
+    elif version != 1 and version != 2:
+        raise StrangeValueError(f"its transaction meta has version {version}; versions 1 to 4 are known")
+    before, i = i, skip_changes(w, i)
+    operations: list[tuple[int, list[int]]] = []
+    count, i = w[i], i + 1
+    for _ in range(count):
+        operations.append((i, []))
+        i = skip_changes(w, i)
+    after = 0
+    soroban_events: list[int] = []
+    if version > 1:
+        after, i = i, skip_changes(w, i)
+    if version == 3:
+        has_soroban, i = w[i], i + FLAG[w[i]]
+        if has_soroban:
+            i += _SOROBAN_EXT[w[i]]
+            i, soroban_events = walk_events(w, i)
+            i = skip_scvals(w, i, 1)
+            i, _ = walk_flagged_events(w, i, FLAG)
+    return i, Meta(version, before, operations, after, soroban_events, [])
+
+
+def _walk_v4(w: Words[int], i: int) -> tuple[int, Meta]:
+    i += VOID[w[i]]
+    before, i = i, skip_changes(w, i)
+    operations = []
+    count, i = w[i], i + 1
+    for _ in range(count):
+        i += VOID[w[i]]
+        changes, i = i, skip_changes(w, i)
+        i, starts = walk_events(w, i)
+        operations.append((changes, starts))
+    after, i = i, skip_changes(w, i)
+    has_soroban, i = w[i], i + FLAG[w[i]]
+    if has_soroban:
+        i += _SOROBAN_EXT[w[i]]
+        has_value, i = w[i], i + FLAG[w[i]]
+        i = skip_scvals(w, i, has_value)
+    i, events = walk_flagged_events(w, i, _STAGES)
+    i, _ = walk_flagged_events(w, i, FLAG)
+    return i, Meta(4, before, operations, after, [], events)

@@ -1,0 +1,105 @@
+"""Ledgers of a supply, as batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from datetime import UTC, datetime
+
+from flowctl_aio import LedgerBatch, RawLedger, Source, StreamRequest
+from flowctl_aio.components.stellar.lake import StoredLedger
+from flowctl_aio.components.stellar.networks import passphrase_of
+from flowctl_aio.components.stellar_arrow_source.supply import Supply
+from flowctl_aio.driven import driven
+from flowctl_aio.errors import ConfigError
+from flowctl_aio.service import STELLAR_LEDGER_EVENT_TYPE, build_stellar_source_metadata
+
+
+class StellarArrowSource(Source):
+    """Streams the ledgers of a supply in order, to any number of clients.
+
+    Args:
+        supply: where the ledgers come from.
+        batch_ledgers, batch_bytes: a batch is full at so many ledgers or bytes of XDR, whichever comes first.
+    """
+
+    outputs = (STELLAR_LEDGER_EVENT_TYPE,)
+    name = "stellar-arrow-source"
+    description = "Stellar ledgers as Arrow batches of raw XDR"
+
+    def __init__(
+        self,
+        supply: Supply,
+        *,
+        component_id: str = "stellar-arrow-source",
+        batch_ledgers: int = 64,
+        batch_bytes: int = 1024 * 1024,
+    ) -> None:
+        if batch_ledgers < 1 or batch_bytes < 1:
+            raise ConfigError(f"a batch of {batch_ledgers} ledgers and {batch_bytes} bytes holds nothing")
+        self.component_id = component_id
+        self.metadata = build_stellar_source_metadata(supply.passphrase, supply.kind, supply.kind)
+        self._supply = supply
+        self._batch_ledgers, self._batch_bytes = batch_ledgers, batch_bytes
+        self._born = time.monotonic()
+        self._ledgers = self._current = 0
+        self._last_at: float | None = None
+
+    async def stream(self, request: StreamRequest) -> AsyncIterator[LedgerBatch]:
+        """The ledgers of the request's range.
+
+        Raises:
+            ConfigError: if the request has no start, or asks for another network.
+            MissingLedgerError, LakeError, LedgerDecodeError: as the supply does.
+
+        Cancellation: ends the reading; nothing is left behind.
+        """
+        if request.start is None:
+            raise ConfigError(f"{self.component_id} needs a start_ledger")
+        if request.network and passphrase_of(request.network) != self._supply.passphrase:
+            raise ConfigError(
+                f"{self._supply.where} holds ledgers of {self._supply.passphrase!r}, not {request.network!r}"
+            )
+        async with self._supply.open_ledgers(request.start, request.end) as ledgers:
+            batches: AsyncIterator[LedgerBatch]
+            async with driven(self._batched(ledgers)) as batches:
+                async for batch in batches:
+                    yield batch
+
+    def metrics(self) -> Mapping[str, float]:
+        uptime = time.monotonic() - self._born
+        idle = {} if self._last_at is None else {"seconds_since_last_processed": time.monotonic() - self._last_at}
+        return {
+            "ledgers_processed_total": self._ledgers,
+            "current_ledger": self._current,
+            "bytes_read_total": self._supply.bytes_read,
+            "ledgers_per_second": self._ledgers / uptime if uptime else 0.0,
+            **idle,
+        }
+
+    async def _batched(self, ledgers: AsyncIterable[StoredLedger]) -> AsyncIterator[LedgerBatch]:
+        waiting: list[RawLedger] = []
+        size = 0
+        async with driven(ledgers) as iterator:
+            async for ledger in iterator:
+                waiting.append(self._raw(ledger))
+                size += len(ledger.xdr)
+                if len(waiting) >= self._batch_ledgers or size >= self._batch_bytes:
+                    yield self._batch(waiting)
+                    waiting, size = [], 0
+        if waiting:
+            yield self._batch(waiting)
+
+    def _raw(self, ledger: StoredLedger) -> RawLedger:
+        return RawLedger(
+            sequence=ledger.sequence,
+            xdr=ledger.xdr,
+            closed_at=datetime.fromtimestamp(ledger.closed_at, UTC),
+            network=self._supply.passphrase,
+        )
+
+    def _batch(self, ledgers: list[RawLedger]) -> LedgerBatch:
+        self._ledgers += len(ledgers)
+        self._current = ledgers[-1].sequence
+        self._last_at = time.monotonic()
+        return LedgerBatch.from_ledgers(ledgers)

@@ -1,0 +1,95 @@
+"""Where the source gets its ledgers: one interface over a lake and the synthetic generator."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+from anyio import CapacityLimiter, to_thread
+
+from flowctl_aio.components.stellar.lake import Lake, StoredLedger
+from flowctl_aio.components.stellar.synthetic import SyntheticLedgers
+
+# Making a ledger takes a thread's trip and a few milliseconds: some at a time keep the trips few.
+SYNTHETIC_AHEAD = 4
+
+
+class Supply(Protocol):
+    """Ledgers in order, from somewhere.
+
+    Attributes:
+        kind: `lake` or `synthetic`, for metadata.
+        where: a name for messages and metadata.
+        passphrase: of the network.
+        bytes_read: stored bytes read so far; for the synthetic supply what it has made.
+    """
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def where(self) -> str: ...
+    @property
+    def passphrase(self) -> str: ...
+    @property
+    def bytes_read(self) -> int: ...
+
+    def open_ledgers(self, first: int, last: int | None) -> AbstractAsyncContextManager[AsyncIterable[StoredLedger]]:
+        """Ledgers `first` to `last`, both included; None goes on as they appear."""
+        ...
+
+
+class LakeSupply:
+    """Ledgers from a SEP-54 data lake."""
+
+    kind = "lake"
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+
+    @property
+    def where(self) -> str:
+        return self._lake.url
+
+    @property
+    def passphrase(self) -> str:
+        return self._lake.passphrase
+
+    @property
+    def bytes_read(self) -> int:
+        return self._lake.bytes_read
+
+    def open_ledgers(self, first: int, last: int | None) -> AbstractAsyncContextManager[AsyncIterable[StoredLedger]]:
+        return self._lake.open_ledgers(first, last)
+
+
+class SyntheticSupply:
+    """Ledgers made on the spot, always the same for the same seed."""
+
+    kind = "synthetic"
+    where = "the synthetic source"
+
+    def __init__(self, ledgers: SyntheticLedgers) -> None:
+        self._ledgers = ledgers
+        self._limiter = CapacityLimiter(1)
+        self.bytes_read = 0
+
+    @property
+    def passphrase(self) -> str:
+        return self._ledgers.passphrase
+
+    @asynccontextmanager
+    async def open_ledgers(self, first: int, last: int | None) -> AsyncIterator[AsyncIterable[StoredLedger]]:
+        yield self._made(first, last)
+
+    async def _made(self, first: int, last: int | None) -> AsyncIterator[StoredLedger]:
+        sequence = first
+        while last is None or sequence <= last:
+            count = SYNTHETIC_AHEAD if last is None else min(SYNTHETIC_AHEAD, last - sequence + 1)
+            for ledger in await to_thread.run_sync(self._make, sequence, count, limiter=self._limiter):
+                self.bytes_read += len(ledger.xdr)
+                yield ledger
+            sequence += count
+
+    def _make(self, first: int, count: int) -> list[StoredLedger]:
+        return [self._ledgers.ledger(sequence) for sequence in range(first, first + count)]
