@@ -13,7 +13,6 @@ from flowctl_aio.types import Health, ServiceInfo, ServiceStatus, ServiceType, h
 
 # What the v1 message has no field for travels in its metadata.
 MAX_INFLIGHT_KEY = "max_inflight"
-# A real plane takes the name, version and description of a classic service from its metadata.
 NAME_KEYS = ("name", "version", "description")
 
 
@@ -42,8 +41,16 @@ def info_from_classic(message: wire.ServiceInfo) -> ServiceInfo:
         endpoint=message.health_endpoint,
         max_inflight=message.max_inflight,
         metadata=metadata,
-        **{key: metadata.get(key, "") for key in NAME_KEYS},
+        name=_described(metadata, "name"),
+        version=_described(metadata, "version"),
+        description=_described(metadata, "description"),
     )
+
+
+def _described(metadata: Mapping[str, str], what: str) -> str:
+    """Where a real plane looks for what the classic message has no field for."""
+    keys = (f"processor_{what}", f"source_{what}", f"sink_{what}", what)
+    return next((metadata[key] for key in keys if metadata.get(key)), "")
 
 
 def info_to_v1(info: ServiceInfo) -> wire.v1.ComponentInfo:
@@ -52,7 +59,7 @@ def info_to_v1(info: ServiceInfo) -> wire.v1.ComponentInfo:
     inflight = {MAX_INFLIGHT_KEY: str(info.max_inflight)} if info.max_inflight else {}
     return wire.v1.ComponentInfo(
         id=info.component_id,
-        name=info.name or info.component_id,
+        name=info.name,
         description=info.description,
         version=info.version,
         type=wire.v1.ComponentType.ValueType(kind),

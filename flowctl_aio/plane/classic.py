@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 
 from flowctl_aio import _wire as wire
 from flowctl_aio.codec.plain import timestamp_to_wire
+from flowctl_aio.control.messages import info_from_classic
 from flowctl_aio.plane.methods import connection_info, topics_of, unary
 from flowctl_aio.plane.registry import Entry, Registry
 from flowctl_aio.plane.runs import DEFAULT_LIMIT, Run, Runs, RunStatus
 from flowctl_aio.transport.server import Method
 from flowctl_aio.transport.status import Refused
-from flowctl_aio.types import Health, ServiceInfo, ServiceType
+from flowctl_aio.types import Health
 
 SERVICE = "flowctl.ControlPlane"
 
@@ -40,7 +41,7 @@ class ClassicControlPlane:
         }
 
     def _register(self, request: wire.ServiceInfo) -> wire.RegistrationAck:
-        entry = self._registry.register(info_from_wire(request), request.service_id)
+        entry = self._registry.register(info_from_classic(request), request.service_id)
         return wire.RegistrationAck(
             service_id=entry.service_id,
             topic_names=topics_of(entry.info),
@@ -93,28 +94,6 @@ class ClassicControlPlane:
 
     def _stop_run(self, request: wire.StopPipelineRunRequest) -> wire.PipelineRun:
         return _run_to_wire(self._runs.stop(request.run_id))
-
-
-def info_from_wire(message: wire.ServiceInfo) -> ServiceInfo:
-    """A service from its classic description; what the dialect has no field for is looked up in the metadata."""
-    metadata = dict(message.metadata)
-    return ServiceInfo(
-        component_id=message.component_id or message.service_id,
-        service_type=ServiceType(message.service_type),
-        input_event_types=tuple(message.input_event_types),
-        output_event_types=tuple(message.output_event_types),
-        endpoint=message.health_endpoint,
-        max_inflight=message.max_inflight,
-        metadata=metadata,
-        name=_described(metadata, "name"),
-        version=_described(metadata, "version"),
-        description=_described(metadata, "description"),
-    )
-
-
-def _described(metadata: Mapping[str, str], what: str) -> str:
-    keys = (f"processor_{what}", f"source_{what}", f"sink_{what}", what)
-    return next((metadata[key] for key in keys if metadata.get(key)), "")
 
 
 def _status_to_wire(entry: Entry) -> wire.ServiceStatus:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 
 from flowctl_aio import _wire as wire
 from flowctl_aio.codec.plain import timestamp_to_wire
+from flowctl_aio.control.messages import info_from_v1, info_to_v1
 from flowctl_aio.plane.methods import connection_info, topics_of, unary
 from flowctl_aio.plane.registry import Entry, Registry
 from flowctl_aio.transport.server import Method
-from flowctl_aio.types import Health, ServiceInfo, ServiceType
+from flowctl_aio.types import Health, ServiceType
 
 SERVICE = "flowctl.v1.ControlPlaneService"
 
@@ -31,7 +32,7 @@ class V1ControlPlane:
         }
 
     def _register(self, request: wire.v1.RegisterRequest) -> wire.v1.RegisterResponse:
-        entry = self._registry.register(info_from_wire(request.component), request.component_id)
+        entry = self._registry.register(info_from_v1(request.component), request.component_id)
         return wire.v1.RegisterResponse(
             service_id=entry.service_id,
             assigned_topics=topics_of(entry.info),
@@ -48,7 +49,7 @@ class V1ControlPlane:
             event_types=request.event_types,
             metadata=dict(request.metadata_filters),
         )
-        return wire.v1.DiscoveryResponse(components=[info_to_wire(entry.info) for entry in found])
+        return wire.v1.DiscoveryResponse(components=[info_to_v1(entry.info) for entry in found])
 
     def _beat(self, request: wire.v1.HeartbeatRequest) -> wire.Empty:
         self._registry.beat(request.service_id, health=Health(request.status), metrics=dict(request.metrics))
@@ -64,39 +65,9 @@ class V1ControlPlane:
         return wire.v1.ListComponentsResponse(components=[_status_to_wire(entry) for entry in entries])
 
 
-def info_from_wire(message: wire.v1.ComponentInfo) -> ServiceInfo:
-    return ServiceInfo(
-        component_id=message.id,
-        service_type=ServiceType(message.type),
-        input_event_types=tuple(message.input_event_types),
-        output_event_types=tuple(message.output_event_types),
-        endpoint=message.endpoint,
-        metadata=dict(message.metadata),
-        name=message.name,
-        version=message.version,
-        description=message.description,
-    )
-
-
-def info_to_wire(info: ServiceInfo) -> wire.v1.ComponentInfo:
-    # v1 has no pipelines: a classic one shows as UNSPECIFIED, as at a real flowctl.
-    known = info.service_type if info.service_type is not ServiceType.PIPELINE else ServiceType.UNSPECIFIED
-    return wire.v1.ComponentInfo(
-        id=info.component_id,
-        name=info.name,
-        description=info.description,
-        version=info.version,
-        type=wire.v1.ComponentType.ValueType(known),
-        input_event_types=info.input_event_types,
-        output_event_types=info.output_event_types,
-        endpoint=info.endpoint,
-        metadata=info.metadata,
-    )
-
-
 def _status_to_wire(entry: Entry) -> wire.v1.ComponentStatusResponse:
     return wire.v1.ComponentStatusResponse(
-        component=info_to_wire(entry.info),
+        component=info_to_v1(entry.info),
         status=wire.v1.HealthStatus.ValueType(entry.health),
         last_heartbeat=timestamp_to_wire(entry.last_heartbeat),
         metrics=entry.metrics,
