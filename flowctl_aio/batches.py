@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from flowctl_aio.errors import SchemaMismatchError
+from flowctl_aio.errors import CodecError, SchemaMismatchError
 from flowctl_aio.types import Cursor, Event, RawLedger
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class LedgerBatch(_Batch):
         record_batch: anything that speaks the Arrow PyCapsule protocol.
 
     Raises:
-        SchemaMismatchError: if its columns are others.
+        SchemaMismatchError: if its columns are others, or have nulls where none may be.
     """
 
     __slots__ = ()
@@ -123,6 +123,9 @@ class LedgerBatch(_Batch):
         batch = _as_record_batch(record_batch)
         if not batch.schema.equals(ledger_schema()):
             raise SchemaMismatchError(expected=LEDGER_SCHEMA, found=_describe(batch.schema))
+        _check_nulls(batch, LEDGER_SCHEMA)
+        if schema_name(batch.schema) != LEDGER_SCHEMA:  # the name is what a peer knows the columns by
+            batch = batch.replace_schema_metadata({**(batch.schema.metadata or {}), SCHEMA_KEY: LEDGER_SCHEMA})
         self.record_batch = batch
         self.first_cursor = self.last_cursor = None
         if batch.num_rows:
@@ -147,9 +150,9 @@ class LedgerBatch(_Batch):
         return cls(pa.record_batch(_arrays(columns, schema), schema=schema))
 
     def __iter__(self) -> Iterator[RawLedger]:
-        columns = [column.to_pylist() for column in self.record_batch.columns]
+        columns = to_python(self.record_batch)
         for sequence, closed_at, network, xdr, metadata in zip(*columns, strict=True):
-            yield RawLedger(sequence, xdr, closed_at, network, dict(metadata or ()))
+            yield RawLedger(sequence, xdr, closed_at, network, _texts(metadata))
 
     def slice(self, start: int, rows: int | None = None) -> LedgerBatch:
         """Rows `start` to `start + rows` (excluded), without a copy."""
@@ -182,6 +185,7 @@ class EventBatch(_Batch):
         if schema_name(batch.schema) == EVENT_SCHEMA:
             if not batch.schema.equals(event_schema()):
                 raise SchemaMismatchError(expected=EVENT_SCHEMA, found=_describe(batch.schema))
+            _check_nulls(batch, EVENT_SCHEMA)
             if batch.num_rows:
                 event_type = batch.column(0)[0].as_py() if event_type is None else event_type
                 first_cursor = _row_cursor(batch, 0) if first_cursor is None else first_cursor
@@ -220,7 +224,7 @@ class EventBatch(_Batch):
     def __iter__(self) -> Iterator[Event]:
         if not self.is_generic:
             raise SchemaMismatchError(expected=EVENT_SCHEMA, found=_describe(self.schema))
-        columns = [column.to_pylist() for column in self.record_batch.columns]
+        columns = to_python(self.record_batch)
         for kind, payload, id_, version, timestamp, metadata, content_type, source, sequence, index in zip(
             *columns, strict=True
         ):
@@ -230,7 +234,7 @@ class EventBatch(_Batch):
                 id_,
                 version,
                 timestamp,
-                dict(metadata or ()),
+                _texts(metadata),
                 content_type,
                 source,
                 None if sequence is None else Cursor(sequence, index or 0),
@@ -239,17 +243,47 @@ class EventBatch(_Batch):
     def slice(self, start: int, rows: int | None = None) -> EventBatch:
         """Rows `start` to `start + rows` (excluded), without a copy.
 
-        A typed slice keeps the whole batch's cursors: only the rows' own schema could tell more.
+        Generic events have cursors of their own. Of other rows nobody knows where they belong, so every slice
+        keeps the whole batch's first cursor, and the one with the last row its last cursor: whoever has
+        only an earlier slice must not believe that he has come that far.
         """
         part = self.record_batch.slice(start, rows)
-        if self.is_generic:
-            return EventBatch(part)
+        has_first, has_last = start == 0, start + part.num_rows == len(self)
         return EventBatch(
-            part, event_type=self.event_type, first_cursor=self.first_cursor, last_cursor=self.last_cursor
+            part,
+            event_type=self.event_type,
+            first_cursor=self.first_cursor if has_first or not self.is_generic else None,
+            last_cursor=self.last_cursor if has_last else None,
         )
 
 
 Batch: TypeAlias = LedgerBatch | EventBatch
+
+
+def to_python(batch: pa.RecordBatch) -> list[list[Any]]:
+    """The columns of `batch` as Python values.
+
+    Raises:
+        CodecError: if a column has values that Python has not, such as times after the year 9999.
+    """
+    columns = []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            columns.append(column.to_pylist())
+        except (ArithmeticError, LookupError, ValueError) as error:
+            raise CodecError(f"the column {name} has a value that Python has not: {error}") from error
+    return columns
+
+
+def _texts(pairs: list[tuple[str, str | None]] | None) -> dict[str, str]:
+    return {key: value or "" for key, value in pairs or ()}
+
+
+def _check_nulls(batch: pa.RecordBatch, expected: str) -> None:
+    """Arrow does not mind nulls in columns that say they have none."""
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        if not field.nullable and column.null_count:
+            raise SchemaMismatchError(expected=expected, found=f"{column.null_count} nulls in its column {field.name}")
 
 
 def _as_record_batch(value: Any) -> pa.RecordBatch:

@@ -77,7 +77,10 @@ class Processor(Component):
         raise NotImplementedError
 
     async def flush(self) -> Outputs:
-        """What is left to send after a stream's last input."""
+        """What is left to send after a stream's last input.
+
+        Cancellation: happens when the client leaves; the answer is then not sent.
+        """
         return None
 
 
@@ -118,15 +121,24 @@ class Sink(Component):
     service_type = ServiceType.SINK
 
     async def consume(self, batch: Batch, epoch: Epoch) -> None:
-        """Take one batch. What it buffers belongs in `epoch.state`: other streams have epochs of their own."""
+        """Take one batch. What it buffers belongs in `epoch.state`: other streams have epochs of their own.
+
+        Cancellation: happens when the client leaves; `abort` follows.
+        """
         raise NotImplementedError
 
     async def commit(self, epoch: Epoch) -> Mapping[str, str] | None:
-        """Make the epoch durable; the acknowledgement goes out when this returns, with the returned metadata."""
+        """Make the epoch durable; the acknowledgement goes out when this returns, with the returned metadata.
+
+        Cancellation: happens when the client leaves; `abort` follows, and the client will send the epoch again.
+        """
         return None
 
     async def abort(self, epoch: Epoch) -> None:
-        """Forget the epoch: its stream ended without its end marker, or `consume` failed."""
+        """Forget the epoch: its stream ended without its end marker, or `consume` or `commit` failed.
+
+        Cancellation: does not happen, but there is a time limit of some seconds.
+        """
 
 
 __all__ = ["Component", "Epoch", "Outputs", "Processor", "Sink", "Source"]

@@ -2,11 +2,13 @@
 
 A frame is a whole IPC stream: schema, exactly one record batch, end mark. It carries its schema
 because a bare batch read under a wrong one is accepted without a word, and it is never trusted:
-size, checksum, row count and every buffer are checked before anybody sees a row.
+size, checksum, what its buffers claim to unpack to, row count and every buffer are checked before
+anybody sees a row. Our own frames are not compressed; those of other writers may be (LZ4, ZSTD).
 """
 
 from __future__ import annotations
 
+import struct
 import zlib
 from typing import Any, TypeAlias
 
@@ -19,6 +21,13 @@ from flowctl_aio.errors import FrameCorruptError, FrameTooLargeError
 Buffer: TypeAlias = Any
 CONTENT_TYPE = "application/vnd.apache.arrow.stream"
 CHECKSUM = "crc32"
+# How every message of an IPC stream begins, and no XDR, JSON or protobuf does.
+CONTINUATION = b"\xff\xff\xff\xff"
+
+# `pa.MetadataVersion.V5`, written since Arrow 1.0; older ones compress and lay out unions in ways of their own.
+V5 = 4
+# Numbers of the fields that are read by hand. Source: Arrow's Message.fbs and Schema.fbs.
+MESSAGE_HEADER, SCHEMA_ENDIANNESS, DICTIONARY_DATA, BATCH_BUFFERS, BATCH_COMPRESSION = 2, 0, 1, 2, 3
 
 # Our own slices of a message start anywhere; Arrow copies just the buffers that need it
 # (offsets and numbers), never the long ones of bytes.
@@ -33,6 +42,17 @@ def write_frame(batch: pa.RecordBatch) -> pa.Buffer:
     return out.getvalue()
 
 
+def is_frame(payload: Buffer) -> bool:
+    """Whether `payload` begins as an IPC stream does; tells a frame from anything else whatever the message says."""
+    if payload[: len(CONTINUATION)] != CONTINUATION:
+        return False
+    try:
+        ipc.open_stream(pa.py_buffer(payload))
+    except (pa.ArrowException, OSError, MemoryError, EOFError):
+        return False
+    return True
+
+
 def checksum(frame: Buffer) -> str:
     """Checksum of a frame as metadata carries it, for example `crc32:0a1b2c3d`."""
     return f"{CHECKSUM}:{zlib.crc32(frame):08x}"
@@ -44,11 +64,12 @@ def read_frame(frame: Buffer, *, expected_checksum: str, expected_rows: int | No
     Args:
         frame: the IPC stream; the batch may keep it alive and point into it.
         expected_checksum: as `checksum` writes it; empty if the sender gave none.
+            One in another algorithm is not checked.
         expected_rows: what the sender says; None if it does not.
-        limit: largest frame to accept, in bytes.
+        limit: largest frame to accept, in bytes, as it came and as it unpacks.
 
     Raises:
-        FrameTooLargeError: if it is longer than `limit`.
+        FrameTooLargeError: if it is longer than `limit`, or would unpack to more.
         FrameCorruptError: if it is cut, changed, invalid, or not what the sender said.
     """
     size = memoryview(frame).nbytes
@@ -57,16 +78,104 @@ def read_frame(frame: Buffer, *, expected_checksum: str, expected_rows: int | No
     if expected_checksum and expected_checksum.startswith(f"{CHECKSUM}:") and checksum(frame) != expected_checksum:
         raise FrameCorruptError(f"the checksum of a frame of {size} bytes is not {expected_checksum}")
     try:
-        reader = ipc.open_stream(pa.py_buffer(frame), options=_READ)
-        batch = reader.read_next_batch()
+        buffer = pa.py_buffer(frame)
+        unpacked = _survey(buffer)
+        if unpacked > limit:
+            raise FrameTooLargeError("an unpacked frame", size=unpacked, limit=limit)
+        batch = ipc.open_stream(buffer, options=_READ).read_next_batch()
         batch.validate(full=True)
-        more = next(iter(reader), None)
-    except StopIteration:
-        raise FrameCorruptError("a frame without a record batch") from None
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        for field in batch.schema:
+            _check_names(field)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError, EOFError, struct.error) as error:
         raise FrameCorruptError(f"a frame of {size} bytes cannot be read: {error}") from error
-    if more is not None:
-        raise FrameCorruptError("a frame with more than one record batch")
+    # Columns of nulls, or of one value run-end encoded, take no room, and whoever walks the rows would never end.
+    if batch.num_rows > 8 * max(size, unpacked):
+        raise FrameCorruptError(f"a frame of {size} bytes says it has {batch.num_rows} rows")
     if expected_rows is not None and batch.num_rows != expected_rows:
         raise FrameCorruptError(f"a frame says it has {expected_rows} rows and has {batch.num_rows}")
     return batch
+
+
+def _survey(frame: pa.Buffer) -> int:
+    """Look at a frame's messages without unpacking any: how many bytes will its buffers take?
+
+    Arrow allocates what a compressed buffer claims before it unpacks it, and copies buffers that are
+    misaligned, also those that share the same bytes: so the claims are added up beforehand.
+
+    Raises:
+        FrameCorruptError: if the frame is not one schema and one record batch (with dictionaries between them).
+    """
+    source = pa.BufferReader(frame)
+    unpacked = batches = 0
+    for message in ipc.MessageReader.open_stream(source):
+        if message.metadata_version != V5:
+            raise FrameCorruptError("a frame in an IPC format from before Arrow 1.0")
+        metadata = memoryview(message.metadata)
+        (root,) = struct.unpack_from("<I", metadata)
+        header = _follow(metadata, _field(metadata, root, MESSAGE_HEADER))
+        if message.type == "schema":
+            endianness = _field(metadata, header, SCHEMA_ENDIANNESS)
+            if endianness and metadata[endianness] != 0:
+                raise FrameCorruptError("a big-endian frame")
+            continue
+        if message.type == "dictionary":
+            header = _follow(metadata, _field(metadata, header, DICTIONARY_DATA))
+        elif message.type == "record batch":
+            batches += 1
+        else:
+            raise FrameCorruptError(f"a frame with a message of type {message.type}")
+        unpacked += _unpacked_bytes(metadata, header, memoryview(message.body))
+    if batches != 1:
+        raise FrameCorruptError(f"a frame with {batches} record batches")
+    if source.tell() != frame.size:
+        raise FrameCorruptError(f"a frame of {frame.size} bytes goes on after its end at byte {source.tell()}")
+    return unpacked
+
+
+def _unpacked_bytes(metadata: memoryview, batch: int, body: memoryview) -> int:
+    """Bytes of all buffers of the record batch header at `batch`, as they will be in memory."""
+    vector = _field(metadata, batch, BATCH_BUFFERS)
+    if not vector:
+        return 0
+    start = _follow(metadata, vector)
+    (count,) = struct.unpack_from("<I", metadata, start)
+    is_compressed = _field(metadata, batch, BATCH_COMPRESSION) != 0
+    total = 0
+    for offset, length in struct.iter_unpack("<qq", metadata[start + 4 : start + 4 + 16 * count]):
+        if offset < 0 or length < 0 or offset + length > len(body):
+            raise FrameCorruptError("a frame with a buffer outside its body")
+        if is_compressed and length:
+            # The length before compression; -1 where the bytes behind it are as they were.
+            (claimed,) = struct.unpack_from("<q", body, offset)
+            if claimed < -1:
+                raise FrameCorruptError(f"a frame with a buffer of {claimed} bytes")
+            total += length if claimed == -1 else claimed
+        else:
+            total += length
+    return total
+
+
+def _field(data: memoryview, table: int, number: int) -> int:
+    """Where field `number` of the flatbuffers table at `table` lies, 0 if it is absent.
+
+    Arrow has verified every offset of a message's metadata before anybody gets the message.
+    """
+    vtable = table - struct.unpack_from("<i", data, table)[0]
+    slot = 4 + 2 * number
+    if slot >= struct.unpack_from("<H", data, vtable)[0]:
+        return 0
+    offset: int = struct.unpack_from("<H", data, vtable + slot)[0]
+    return table + offset if offset else 0
+
+
+def _follow(data: memoryview, at: int) -> int:
+    """Where the offset at `at` points to."""
+    offset: int = struct.unpack_from("<I", data, at)[0]
+    return at + offset
+
+
+def _check_names(field: pa.Field) -> None:
+    """Raises UnicodeDecodeError: if a column, or one inside it, has a name that is no text (Arrow does not look)."""
+    assert field.name is not None
+    for child in range(field.type.num_fields):
+        _check_names(field.type.field(child))

@@ -21,6 +21,8 @@ from flowctl_aio.errors import CodecError, FrameCorruptError, FrameTooLargeError
 from flowctl_aio.types import Event, RawLedger
 
 END_CONTENT_TYPE = "application/vnd.flowctl-aio.end"
+# Metadata that only frames have.
+FRAME_KEYS = ("arrow-rows", "batch-number", "checksum")
 # The payload field has number 2 or 3, a tag of one byte and a length of at most five.
 ENVELOPE_BYTES = 6
 
@@ -85,12 +87,19 @@ def encode_rows(envelope: Envelope, batch: Batch, *, limit: int) -> Iterator[byt
 
     Raises:
         FrameTooLargeError: if a row's message is longer than `limit` bytes.
-        CodecError: if the envelope holds ledgers and the rows are events.
+        CodecError: if the envelope holds ledgers and the rows are events, or if a row says it has the content
+            type of a frame or an end marker: the peer would take it for one.
     """
     for row in plain.rows(batch):
-        data = _row_to_wire(envelope, row).SerializeToString()
+        message = _row_to_wire(envelope, row)
+        what = f"ledger {row.sequence}" if isinstance(row, RawLedger) else f"event {row.id or row.event_type!r}"
+        content_type = _content_type(message)
+        if content_type in (arrow.CONTENT_TYPE, END_CONTENT_TYPE):
+            raise CodecError(f"{what} cannot travel as a plain message of content type {content_type}")
+        if _is_disguised(message, getattr(message, envelope.field_name)):
+            raise CodecError(f"{what} is Arrow and cannot travel as a plain message of content type {content_type!r}")
+        data = message.SerializeToString()
         if len(data) > limit:
-            what = f"ledger {row.sequence}" if isinstance(row, RawLedger) else f"event {row.id or row.event_type!r}"
             raise FrameTooLargeError(what, size=len(data), limit=limit)
         yield data
 
@@ -125,11 +134,13 @@ def decode(envelope: Envelope, raw: bytes, *, limit: int) -> Received:
             payload = getattr(message, envelope.field_name)
     except DecodeError as error:
         raise FrameCorruptError(f"a message of {len(raw)} bytes is not a {envelope.message.__name__}") from error
-    content_type = (getattr(message, "content_type", "") or message.metadata.get("content-type", "")).partition(";")[0]
+    content_type = _content_type(message)
     if content_type == arrow.CONTENT_TYPE:
         return _frame_from_wire(message, payload, limit)
     if content_type == END_CONTENT_TYPE:
         return End(_count(message.metadata, "batches"), _count(message.metadata, "rows"))
+    if _is_disguised(message, payload):
+        raise FrameCorruptError(f"a frame says that its content type is {content_type[:80]!r}")
     if isinstance(payload, memoryview):
         setattr(message, envelope.field_name, bytes(payload))
     return _row_from_wire(message)
@@ -148,7 +159,24 @@ def _envelope(
     if envelope is Envelope.EVENT:
         return wire.Event(event_type=event_type, metadata=metadata)
     metadata["event-type"] = event_type
-    return wire.RawLedger(ledger_sequence=first.sequence if first is not None else 0, metadata=metadata)
+    # A courtesy to people who look at the stream; the batch has its cursors in the metadata.
+    sequence = first.sequence if first is not None and first.sequence < 2**32 else 0
+    return wire.RawLedger(ledger_sequence=sequence, metadata=metadata)
+
+
+def _content_type(message: Any) -> str:
+    """What a message says it is, without parameters."""
+    text: str = getattr(message, "content_type", "") or message.metadata.get("content-type", "")
+    return text.partition(";")[0]
+
+
+def _is_disguised(message: Any, payload: Any) -> bool:
+    """Whether a message that says it is a row is what damage leaves of a frame: Arrow, and no word of what it is.
+
+    Arrow of somebody else's, under a content type of its own, is a row like any other.
+    """
+    says_nothing = not _content_type(message) or any(key in message.metadata for key in FRAME_KEYS)
+    return says_nothing and arrow.is_frame(payload)
 
 
 def _frame_from_wire(message: Any, payload: Any, limit: int) -> Frame:
@@ -168,7 +196,7 @@ def _frame_from_wire(message: Any, payload: Any, limit: int) -> Frame:
     event_type = getattr(message, "event_type", "") or getattr(message, "type", "") or metadata.get("event-type", "")
     first = plain.cursor_from_text(metadata.get("first-cursor"))
     last = plain.cursor_from_text(metadata.get("last-cursor"))
-    return Frame(EventBatch(batch, event_type=event_type, first_cursor=first, last_cursor=last), number)
+    return Frame(EventBatch(batch, event_type=event_type or None, first_cursor=first, last_cursor=last), number)
 
 
 def _row_to_wire(envelope: Envelope, row: RawLedger | Event) -> Any:

@@ -8,15 +8,16 @@ become JSON, one object a row.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from flowctl_aio import _wire as wire
-from flowctl_aio.batches import Batch, EventBatch, LedgerBatch
+from flowctl_aio.batches import Batch, EventBatch, LedgerBatch, to_python
 from flowctl_aio.errors import FrameCorruptError
 from flowctl_aio.types import Cursor, Event, RawLedger
 
@@ -26,8 +27,10 @@ LEDGER_TYPE_V1 = "stellar.ledger.v1"
 LEDGER_TYPE_CLASSIC = LedgerBatch.event_type
 LEDGER_TYPES = frozenset({LEDGER_TYPE_V1, LEDGER_TYPE_CLASSIC})
 
-# Fields of the v1 event that the classic one lacks travel in its metadata.
+# Fields of the v1 event that the classic one lacks travel in its metadata, and the other way round.
 ID_KEY, CONTENT_TYPE_KEY, SOURCE_KEY, CURSOR_KEY = "event-id", "content-type", "source-component-id", "cursor"
+VERSION_KEY = "schema-version"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def rows(batch: Batch) -> Iterator[RawLedger | Event]:
@@ -35,15 +38,20 @@ def rows(batch: Batch) -> Iterator[RawLedger | Event]:
     if isinstance(batch, LedgerBatch) or batch.is_generic:
         yield from batch
         return
-    for row in batch.record_batch.to_pylist():
-        payload = json.dumps(row, default=_json_value, ensure_ascii=False, separators=(",", ":")).encode()
+    columns = to_python(batch.record_batch)
+    for values in zip(*columns, strict=True):
+        row = dict(zip(batch.schema.names, values, strict=True))
+        try:
+            payload = _JSON.encode(row).encode()
+        except ValueError:  # infinite or not a number, which JSON has no word for: null, as JavaScript writes it
+            payload = _JSON.encode(_finite(row)).encode()
         sequence = row.get("ledger_sequence")
         yield Event(
             batch.event_type,
             payload,
             content_type=JSON,
             metadata={"arrow-schema": batch.schema_name},
-            cursor=Cursor(sequence) if isinstance(sequence, int) else batch.first_cursor,
+            cursor=Cursor(sequence) if isinstance(sequence, int) and 0 <= sequence < 2**64 else batch.first_cursor,
         )
 
 
@@ -89,7 +97,7 @@ def ledger_to_event(ledger: RawLedger, event_type: str) -> Event:
         sequence=ledger.sequence,
         ledger_close_meta_xdr=ledger.xdr,
         network=ledger.network,
-        closed_at=int(ledger.closed_at.timestamp()) if ledger.closed_at else 0,
+        closed_at=(ledger.closed_at - EPOCH) // timedelta(seconds=1) if ledger.closed_at else 0,
     )
     return Event(
         event_type,
@@ -108,8 +116,8 @@ def ledger_from_event(event: Event) -> RawLedger | Event:
         return event
     try:
         payload = wire.StellarLedger.FromString(event.payload)
-        closed_at = datetime.fromtimestamp(payload.closed_at, UTC) if payload.closed_at else event.timestamp
-    except (DecodeError, ValueError, OverflowError, OSError) as error:
+        closed_at = EPOCH + timedelta(seconds=payload.closed_at) if payload.closed_at else event.timestamp
+    except (DecodeError, OverflowError) as error:
         raise FrameCorruptError(f"the payload of {event.event_type} event {event.id!r} cannot be read") from error
     if event.timestamp is not None and event.timestamp.replace(microsecond=0) == closed_at:
         closed_at = event.timestamp  # the same second, told more exactly
@@ -140,9 +148,13 @@ def event_to_classic(event: Event) -> wire.Event:
 
 def event_from_classic(message: wire.Event) -> Event:
     metadata = dict(message.metadata)
-    id_, content_type, source, cursor = (
-        metadata.pop(key, "") for key in (ID_KEY, CONTENT_TYPE_KEY, SOURCE_KEY, CURSOR_KEY)
-    )
+    id_, content_type, source = (metadata.pop(key, "") for key in (ID_KEY, CONTENT_TYPE_KEY, SOURCE_KEY))
+    try:
+        cursor = cursor_from_text(metadata.get(CURSOR_KEY))
+    except FrameCorruptError:
+        cursor = None  # a stranger's own cursor, which stays in the metadata
+    if cursor is not None:
+        del metadata[CURSOR_KEY]
     return Event(
         event_type=message.event_type,
         payload=message.payload,
@@ -152,12 +164,12 @@ def event_from_classic(message: wire.Event) -> Event:
         metadata=metadata,
         content_type=content_type,
         source=source,
-        cursor=cursor_from_text(cursor),
+        cursor=cursor,
     )
 
 
 def event_to_v1(event: Event) -> wire.v1.Event:
-    version = {"schema-version": str(event.schema_version)} if event.schema_version else {}
+    version = {VERSION_KEY: str(event.schema_version)} if event.schema_version else {}
     return wire.v1.Event(
         id=event.id,
         type=event.event_type,
@@ -172,12 +184,16 @@ def event_to_v1(event: Event) -> wire.v1.Event:
 
 def event_from_v1(message: wire.v1.Event) -> Event:
     metadata = dict(message.metadata)
-    version = metadata.pop("schema-version", "0")
+    version = metadata.get(VERSION_KEY, "")
+    # A stranger may mean something else by the same key, which is then left where it is.
+    is_ours = version.isascii() and version.isdigit() and len(version) <= 10 and int(version) < 2**32
+    if is_ours:
+        del metadata[VERSION_KEY]
     return Event(
         event_type=message.type,
         payload=message.payload,
         id=message.id,
-        schema_version=int(version) if version.isascii() and version.isdigit() and len(version) < 10 else 0,
+        schema_version=int(version) if is_ours else 0,
         timestamp=timestamp_from_wire(message.timestamp) if message.HasField("timestamp") else None,
         metadata=metadata,
         content_type=message.content_type,
@@ -222,9 +238,20 @@ def cursor_from_text(text: str | None) -> Cursor | None:
         raise FrameCorruptError(str(error)) from error
 
 
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _json_value(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, bytes):
         return value.hex()
     return str(value)
+
+
+_JSON = json.JSONEncoder(default=_json_value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

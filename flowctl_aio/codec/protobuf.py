@@ -38,27 +38,29 @@ def split_payload(raw: bytes, field: int) -> tuple[memoryview, bytes]:
     view = memoryview(raw)
     payload = view[:0]
     rest: list[memoryview] = []
-    at = kept = 0
+    at = kept = depth = 0
     end = len(raw)
     while at < end:
         start = at
-        key, at = _read_varint(raw, at)
+        key, at = _read_varint(raw, at, 5)
         kind = key & 7
         if kind == 2:
-            size, at = _read_varint(raw, at)
+            size, at = _read_varint(raw, at, 5)
             at += size
             if at > end:
                 raise FrameCorruptError(f"a message of {end} bytes is cut inside field {key >> 3}")
-            if key == tag:
+            if key == tag and depth == 0:
                 payload = view[at - size : at]
                 rest.append(view[kept:start])
                 kept = at
         elif kind == 0:
-            _, at = _read_varint(raw, at)
+            _, at = _read_varint(raw, at, 10)
         elif kind == 1:
             at += 8
         elif kind == 5:
             at += 4
+        elif kind == 3 or kind == 4:
+            depth += 1 if kind == 3 else -1  # a group: the parser of the rest checks that it is closed
         else:
             raise FrameCorruptError(f"a message of {end} bytes has a field of wire type {kind} at byte {start}")
     if at > end:
@@ -76,10 +78,11 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _read_varint(raw: bytes, at: int) -> tuple[int, int]:
+def _read_varint(raw: bytes, at: int, longest: int) -> tuple[int, int]:
+    """The number at `at`, which may take `longest` bytes, and where it ends."""
     value = shift = 0
     while True:
-        if at >= len(raw) or shift > 63:
+        if at >= len(raw) or shift >= 7 * longest:
             raise FrameCorruptError(f"a message of {len(raw)} bytes has a broken number at byte {at}")
         byte = raw[at]
         at += 1
