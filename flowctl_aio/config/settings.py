@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from flowctl_aio.errors import ConfigError
 
@@ -67,3 +67,10 @@ class FlowctlConfig:
             problems.append(f"on_component_error must be continue or stop, not {self.on_component_error!r}")
         if problems:
             raise ConfigError(*problems)
+
+    @classmethod
+    def from_env(cls, prefix: str = "", **arguments: Any) -> FlowctlConfig:
+        """Settings from the environment; see `flowctl_aio.config.environment.read_environment`."""
+        from flowctl_aio.config.environment import read_environment
+
+        return read_environment(prefix, **arguments)
