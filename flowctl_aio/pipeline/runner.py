@@ -48,7 +48,8 @@ class Pipeline:
         session: who drives; its event types choose the peers where no address is given.
         source, sink: address of the peer; None to discover it.
         processors: addresses, in order; None to discover one. Empty for a source straight into a sink.
-        epoch_batches, epoch_interval: an epoch ends after so many batches or seconds, whichever comes first.
+        epoch_batches, epoch_interval: an epoch ends after so many batches or seconds, whichever comes first,
+            and never inside a ledger.
         on_progress: called after each batch and each acknowledgement; must be quick.
         on_batch: called with each batch that goes to the sink; must be quick.
     """
@@ -107,18 +108,20 @@ class Pipeline:
     async def _pour(self, flow: AsyncIterable[Batch], sink: SinkClient) -> None:
         epoch = _OpenEpoch(anyio.current_time())
         async for batch in flow:
+            if self._is_due(epoch) and epoch.ends_before(batch):
+                await self._flush(sink, epoch)
+                epoch = _OpenEpoch(anyio.current_time())
             await sink.send(batch)
-            epoch.batches += 1
-            epoch.last = batch.last_cursor or epoch.last
+            epoch.note(batch)
             self.progress.batches_out += 1
             self.progress.rows_out += len(batch)
             if self._on_batch is not None:
                 self._on_batch(batch)
             self._tell()
-            if epoch.batches >= self._epoch_batches or anyio.current_time() - epoch.began >= self._epoch_interval:
-                await self._flush(sink, epoch)
-                epoch = _OpenEpoch(anyio.current_time())
         await self._flush(sink, epoch)
+
+    def _is_due(self, epoch: _OpenEpoch) -> bool:
+        return epoch.batches >= self._epoch_batches or anyio.current_time() - epoch.began >= self._epoch_interval
 
     async def _flush(self, sink: SinkClient, epoch: _OpenEpoch) -> None:
         ack = await sink.flush()
@@ -140,3 +143,18 @@ class _OpenEpoch:
     began: float
     batches: int = 0
     last: Cursor | None = None
+    is_whole: bool = True
+
+    def note(self, batch: Batch) -> None:
+        """Count a batch that was sent."""
+        self.batches += 1
+        self.last = batch.last_cursor or self.last
+        self.is_whole = batch.last_cursor is not None or batch.first_cursor is None
+
+    def ends_before(self, batch: Batch) -> bool:
+        """Whether all that was sent is whole, and `batch` belongs to later ledgers only.
+
+        A batch that is too large for one message comes in parts, of which only the last one says how far
+        the whole went. A sink that replaces what it has of a ledger must get them in one epoch.
+        """
+        return self.is_whole and (batch.first_cursor is None or self.last is None or batch.first_cursor > self.last)
