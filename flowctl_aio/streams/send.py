@@ -39,6 +39,7 @@ class BatchWriter:
         self._marks_ends = END_MARKER in capabilities
         self._limit = limit if self._arrow else min(limit, STRANGER_BYTES)
         self._target = min(target, limit - FRAMING_BYTES)
+        self._held = b""
         self.batches = self.rows = self.bytes = 0
 
     async def send(self, batch: Batch) -> None:
@@ -57,6 +58,9 @@ class BatchWriter:
             return
         for part in split(batch, target=self._target, limit=self._limit):
             message = encode_frame(self._envelope, part, number=self.batches, limit=self._limit)
+            # Kept until the next one is made, not longer: grpc's copy then takes the place of the one before. Freed
+            # together, the two would go back to the kernel, and fresh pages cost more than all the rest of sending.
+            self._held = message
             await self._write(message)
             self.batches += 1
             self.rows += len(part)

@@ -23,7 +23,7 @@ def tune_malloc(mmap_threshold: int = 32 * MIB, trim_threshold: int = 512 * MIB)
     Call it once, early, in a process that streams messages from about half a MiB up and has memory to spare.
 
     Args:
-        mmap_threshold: up to this size memory comes out of the heap, in bytes; glibc takes at most 32 MiB.
+        mmap_threshold: up to this size memory comes out of the heap, in bytes; older glibc refuses more than 32 MiB.
         trim_threshold: free memory at the top of the heap that is kept, in bytes.
 
     Returns: whether it took; False where the C library is another than glibc.

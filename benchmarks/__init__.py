@@ -1,0 +1,1 @@
+"""How fast the SDK moves data, as ratios measured in one run: `benchmarks.events`, `benchmarks.ledgers`."""
