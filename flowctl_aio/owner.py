@@ -51,23 +51,28 @@ class OwnerTask:
 
         Cancellation: cancels `main` and waits until it has cleaned up.
         """
-        if self._task is not None:
-            raise UsageError(f"{self._name} was started before; make a new one")
         started = asyncio.Event()
-        # The one task without a task group: its owner is the object that holds it, which awaits it in `wait`.
-        self._task = asyncio.create_task(self._run(started.set), name=self._name)  # noqa: TID251
-        self._task.add_done_callback(lambda _: started.set())
+        task = self._start(started.set)
+        task.add_done_callback(lambda _: started.set())
         try:
             await started.wait()
         except BaseException:
             self.cancel()
             with CancelScope(shield=True):
-                await asyncio.wait([self._task])
-            if not self._task.cancelled():
-                self._task.exception()  # seen; the cancellation is what the caller hears of
+                await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # seen; the cancellation is what the caller hears of
             raise
-        if self._task.done():
+        if task.done():
             await self.wait()
+
+    def start_nowait(self) -> None:
+        """Start `main` without waiting for it; what it raises, `wait` and `error` tell.
+
+        Raises:
+            UsageError: if it was started before.
+        """
+        self._start(lambda: None)
 
     async def join(self) -> None:
         """Return when `main` has ended, well or not.
@@ -89,6 +94,13 @@ class OwnerTask:
     def cancel(self) -> None:
         """Stop `main` at once; `wait` tells when it is done."""
         self._scope.cancel()
+
+    def _start(self, started: Started) -> asyncio.Task[None]:
+        if self._task is not None:
+            raise UsageError(f"{self._name} was started before; make a new one")
+        # The one task without a task group: its owner is the object that holds it, which awaits it in `wait`.
+        self._task = asyncio.create_task(self._run(started), name=self._name)  # noqa: TID251
+        return self._task
 
     async def _run(self, started: Started) -> None:
         with self._scope:

@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 from weakref import WeakSet
 
 from flowctl_aio.config import FlowctlConfig
-from flowctl_aio.errors import PeerNotFoundError
+from flowctl_aio.errors import PeerNotFoundError, UsageError
 from flowctl_aio.streams.handshake import Role, meet
 from flowctl_aio.streams.processor import ProcessorClient
 from flowctl_aio.streams.sink import SinkClient
@@ -37,9 +37,11 @@ class Peers:
     def __init__(self, info: ServiceInfo, config: FlowctlConfig, discover: Discover) -> None:
         self._info, self._config, self._discover = info, config, discover
         self._opened: WeakSet[_Abortable] = WeakSet()
+        self._error: Exception | None = None
 
     def abort(self, error: Exception) -> None:
-        """End every stream and epoch at once; whoever waits for one gets `error`."""
+        """End every stream and epoch at once, and open no more; whoever waits for one gets `error`."""
+        self._error = error
         for client in list(self._opened):
             client.abort(error)
 
@@ -47,19 +49,17 @@ class Peers:
     async def open_source(self, address: str | None, dialect: Dialect | None) -> AsyncIterator[SourceClient]:
         """The source that gives what we take."""
         async with self._channel(address, ServiceType.SOURCE, self._info.input_event_types) as channel:
-            streams: list[BatchStream] = []
             peer = await meet(channel, Role.SOURCE, dialect)
-            async with self._closing(streams):
-                yield SourceClient(channel, peer, self._config, adopt=streams.append)
+            async with self._streams() as streams:
+                yield SourceClient(channel, peer, self._config, adopt=streams.adopt)
 
     @asynccontextmanager
     async def open_processor(self, address: str | None, dialect: Dialect | None) -> AsyncIterator[ProcessorClient]:
         """The processor that takes what we give."""
         async with self._channel(address, ServiceType.PROCESSOR, self._info.output_event_types) as channel:
-            streams: list[BatchStream] = []
             peer = await meet(channel, Role.PROCESSOR, dialect)
-            async with self._closing(streams):
-                yield ProcessorClient(channel, peer, self._config, adopt=streams.append)
+            async with self._streams() as streams:
+                yield ProcessorClient(channel, peer, self._config, adopt=streams.adopt)
 
     @asynccontextmanager
     async def open_sink(self, address: str | None, dialect: Dialect | None) -> AsyncIterator[SinkClient]:
@@ -74,20 +74,20 @@ class Peers:
                 await client.abandon()
 
     @asynccontextmanager
-    async def _closing(self, streams: list[BatchStream]) -> AsyncIterator[None]:
-        opened = _Opened(streams)
-        self._opened.add(opened)
+    async def _streams(self) -> AsyncIterator[_Streams]:
+        streams = _Streams()
+        self._opened.add(streams)
         try:
-            yield
+            yield streams
         finally:
-            self._opened.discard(opened)
-            for stream in streams:
-                await stream.aclose()
+            await streams.aclose()
 
     @asynccontextmanager
     async def _channel(
         self, address: str | None, service_type: ServiceType, event_types: Sequence[str]
     ) -> AsyncIterator[Channel]:
+        if self._error is not None:
+            raise self._error
         if address is None:
             # A service of the same kind as the peer, or one that names no event types, takes whatever there is.
             same_kind = service_type is self._info.service_type
@@ -98,7 +98,11 @@ class Peers:
             yield channel
 
     async def _find(self, service_type: ServiceType, event_types: Sequence[str]) -> str:
-        found = await self._discover(service_type, event_types)
+        found = [
+            status
+            for status in await self._discover(service_type, event_types)
+            if _fits(status.info, event_types) and status.info.component_id != self._info.component_id
+        ]
         for status in found:
             if status.info.endpoint and status.health in USABLE:
                 return status.info.endpoint
@@ -109,12 +113,31 @@ class Peers:
         )
 
 
-class _Opened:
+def _fits(info: ServiceInfo, event_types: Sequence[str]) -> bool:
+    """Whether one of `event_types` is at the end that counts: a source gives it, the others take it."""
+    own = info.output_event_types if info.service_type is ServiceType.SOURCE else info.input_event_types
+    return not event_types or not set(own).isdisjoint(event_types)
+
+
+class _Streams:
     """The streams of one client, which come and go."""
 
-    def __init__(self, streams: list[BatchStream]) -> None:
-        self._streams = streams
+    def __init__(self) -> None:
+        self._open: list[BatchStream] = []
+        self._error: Exception | None = None
+
+    def adopt(self, stream: BatchStream) -> None:
+        self._open = [known for known in self._open if not known.is_closed]
+        self._open.append(stream)
+        if self._error is not None:
+            stream.abort(self._error)
 
     def abort(self, error: Exception) -> None:
-        for stream in self._streams:
+        self._error = error
+        for stream in self._open:
             stream.abort(error)
+
+    async def aclose(self) -> None:
+        self._error = self._error or UsageError("the client of this stream is closed")
+        for stream in self._open:
+            await stream.aclose()

@@ -147,8 +147,10 @@ class FlowctlSession:
             return {}
         try:
             if isinstance(provider, Component):
-                return provider.metrics()
-            return provider() if callable(provider) else provider.get_metrics()
+                numbers = provider.metrics()
+            else:
+                numbers = provider() if callable(provider) else provider.get_metrics()
+            return {name: float(number) for name, number in numbers.items()}
         except Exception:
             logger.exception("%s: the metrics provider failed", self.info.component_id)
             return {}
@@ -156,9 +158,10 @@ class FlowctlSession:
     # Its life
 
     async def __aenter__(self) -> Self:
+        await self._owner.start()
+        # Only now is there a block to cancel: a failure before it comes out of entering itself.
         self._host = asyncio.current_task()
         self._cancelling = self._host.cancelling() if self._host is not None else 0
-        await self._owner.start()
         return self
 
     async def __aexit__(
@@ -185,7 +188,13 @@ class FlowctlSession:
         raise fault
 
     async def aclose(self) -> None:
-        """Drain, unregister and close, as leaving the block does. May be called twice."""
+        """Drain, unregister and close, as leaving the block does. May be called twice.
+
+        Raises:
+            Exception: whatever a `start_soon` task raised.
+
+        Cancellation: ends the draining at once; the service is unregistered all the same.
+        """
         await self._close()
         if self._owner.error is not None:
             raise self._owner.error
@@ -328,7 +337,14 @@ class FlowctlSession:
 
     async def _listen(self, stack: AsyncExitStack, component: Component) -> None:
         """Bind before registering: who is registered is dialled at once."""
-        served = Served(component, self.info, self.config, health=self._health, on_fault=self._note_fault)
+        served = Served(
+            component,
+            self.info,
+            self.config,
+            health=self._health,
+            metrics=lambda: self._numbers_of(component),
+            on_fault=self._note_fault,
+        )
         self._served = served
         self._server = await stack.enter_async_context(
             open_server(
@@ -376,7 +392,8 @@ class FlowctlSession:
         except asyncio.CancelledError:
             # Whoever cancels us while we drain wants the end now; the farewell is still said.
             self._owner.cancel()
-            with anyio.CancelScope(shield=True):
+            # Bounded, for a task of the session that closes its own session would wait for itself.
+            with anyio.move_on_after(self.config.drain_timeout + self.config.unregister_timeout, shield=True):
                 await self._owner.join()
             raise
 
@@ -391,7 +408,14 @@ class FlowctlSession:
             return Health.STOPPING
         if self.health is not None:
             return self.health
-        return self._component.health() if self._component is not None else Health.HEALTHY
+        if self._component is None:
+            return Health.HEALTHY
+        try:
+            return Health(self._component.health())
+        except Exception:
+            # Who cannot say how he is, is not well; but he goes on beating, and says so.
+            logger.exception("%s: the health probe failed", self.info.component_id)
+            return Health.UNHEALTHY
 
     def _note_fault(self, error: Exception) -> None:
         logger.error("%s: %s in the component", self.info.component_id, type(error).__name__, exc_info=error)

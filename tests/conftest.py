@@ -1,13 +1,20 @@
-"""What the whole suite shares: the backend, the data, and a plane to register at."""
+"""What the whole suite shares: the loop, the data, a plane to register at, and sessions that need none."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any, TypeAlias
 
+import anyio
 import pytest
 
-from flowctl_aio import EmbeddedControlPlane, FlowctlConfig
+from flowctl_aio import EmbeddedControlPlane, FlowctlConfig, FlowctlSession, ServiceInfo, ServiceType
+from flowctl_aio.component import Component
+
+Serve: TypeAlias = Callable[..., Awaitable[FlowctlSession]]
+Until: TypeAlias = Callable[[Callable[[], bool]], Awaitable[None]]
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -15,6 +22,19 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+async def one_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """One event loop for all tests: what gRPC still has to say when a loop is closed, the next loop stumbles over."""
+    yield  # noqa: PT022 - a generator keeps the loop
+
+
+@pytest.fixture(autouse=True)
+def _in_one_loop(request: pytest.FixtureRequest) -> None:
+    """Only where anyio's plugin runs the test: those of pytest-asyncio have loops of their own."""
+    if request.node.get_closest_marker("anyio") is not None:
+        request.getfixturevalue("one_loop")
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +55,35 @@ async def plane() -> AsyncIterator[EmbeddedControlPlane]:
 def config(plane: EmbeddedControlPlane) -> FlowctlConfig:
     """Settings that talk to `plane`, at a pace for tests."""
     return FlowctlConfig(endpoint=plane.endpoint, heartbeat_interval=0.1, drain_timeout=2.0)
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Serves a component until the test ends."""
+    async with AsyncExitStack() as stack:
+
+        async def serve(component: Component, **settings: Any) -> FlowctlSession:
+            config = FlowctlConfig(enabled=False, drain_timeout=0.2, **settings)
+            return await stack.enter_async_context(FlowctlSession(component, config))
+
+        yield serve
+
+
+@pytest.fixture
+async def driver() -> AsyncIterator[FlowctlSession]:
+    """Whoever works with the components."""
+    info = ServiceInfo("driver", ServiceType.PIPELINE)
+    async with FlowctlSession(info, FlowctlConfig(enabled=False, drain_timeout=0.2)) as session:
+        yield session
+
+
+@pytest.fixture
+def until() -> Until:
+    """Waits for what nobody announces."""
+
+    async def until(condition: Callable[[], bool]) -> None:
+        with anyio.fail_after(5):
+            while not condition():  # noqa: ASYNC110 - nobody sets an event for it
+                await anyio.sleep(0.005)
+
+    return until

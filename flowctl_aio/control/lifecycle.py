@@ -41,8 +41,8 @@ class Lifecycle:
         self._who = who
         self._changed = anyio.Event()
 
-    def move(self, state: State, why: str = "") -> None:
-        """Go to `state`; staying where one is does nothing.
+    def move(self, state: State, why: str = "", *, level: int = logging.INFO) -> None:
+        """Go to `state`, and log it; staying where one is does nothing.
 
         Raises:
             UsageError: if `state` cannot follow the present one.
@@ -51,7 +51,6 @@ class Lifecycle:
             return
         if state not in FOLLOWS[self.state]:
             raise UsageError(f"{self._who} is {self.state.value} and cannot become {state.value}")
-        level = logging.WARNING if state is State.DEGRADED else logging.INFO
         logger.log(level, "%s is %s%s", self._who, state.value, f": {why}" if why else "")
         self.state = state
         changed, self._changed = self._changed, anyio.Event()

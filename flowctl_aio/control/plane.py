@@ -39,8 +39,11 @@ class PlaneClient:
         self._channel, self._config = channel, config
         self.dialect = None if config.dialect == "auto" else Dialect(config.dialect)
 
-    async def register(self, info: ServiceInfo, *, timeout: float) -> str:
+    async def register(self, info: ServiceInfo, *, timeout: float, patient: bool = False) -> str:
         """Register, and return the service id that the plane assigned.
+
+        Args:
+            patient: wait for a plane that is away, as long as `timeout` allows, instead of failing at once.
 
         Raises:
             PlaneUnavailableError: if it does not answer, also not in time.
@@ -51,15 +54,21 @@ class PlaneClient:
         """
         try:
             return await self._either(
-                lambda: self._register_v1(info, timeout), lambda: self._register_classic(info, timeout)
+                lambda: self._register_v1(info, timeout, patient),
+                lambda: self._register_classic(info, timeout, patient),
             )
         except ControlError as error:
             if isinstance(error, PlaneUnavailableError):
                 raise
             raise RegistrationError(f"{self._channel.peer} refused {info.component_id}: {error}") from error
 
-    async def heartbeat(self, service_id: str, health: Health, metrics: Mapping[str, float]) -> None:
+    async def heartbeat(
+        self, service_id: str, health: Health, metrics: Mapping[str, float], *, patient: bool = False
+    ) -> None:
         """Send one beat.
+
+        Args:
+            patient: wait for a plane that is away, as long as the limit allows, instead of failing at once.
 
         Raises:
             NotRegisteredError: if the plane does not know `service_id`.
@@ -73,14 +82,14 @@ class PlaneClient:
         if self.dialect is Dialect.CLASSIC:
             beat: Any = wire.ServiceHeartbeat(service_id=service_id, metrics=messages.metrics_to_classic(metrics))
             beat.timestamp.FromDatetime(datetime.now(UTC))
-            await self._ask(f"{CLASSIC}/Heartbeat", beat, wire.Empty, timeout)
+            await self._ask(f"{CLASSIC}/Heartbeat", beat, wire.Empty, timeout, patient=patient)
             return
         beat = wire.v1.HeartbeatRequest(
             service_id=service_id,
             status=wire.v1.HealthStatus.ValueType(health),
             metrics=messages.metrics_to_v1(metrics),
         )
-        await self._ask(f"{V1}/Heartbeat", beat, wire.Empty, timeout)
+        await self._ask(f"{V1}/Heartbeat", beat, wire.Empty, timeout, patient=patient)
 
     async def unregister(self, service_id: str) -> None:
         """Take the entry back. Classic has no such call, so v1 is asked whatever else is spoken.
@@ -162,20 +171,20 @@ class PlaneClient:
         self.dialect = Dialect.CLASSIC
         return answer
 
-    async def _register_v1(self, info: ServiceInfo, timeout: float) -> str:
+    async def _register_v1(self, info: ServiceInfo, timeout: float, patient: bool) -> str:
         # Both ids are the same, and `component` is always set: a real plane dies without it.
         request = wire.v1.RegisterRequest(component=messages.info_to_v1(info), component_id=info.component_id)
-        answer = await self._ask(f"{V1}/RegisterComponent", request, wire.v1.RegisterResponse, timeout)
+        answer = await self._ask(f"{V1}/RegisterComponent", request, wire.v1.RegisterResponse, timeout, patient=patient)
         return answer.service_id or info.component_id
 
-    async def _register_classic(self, info: ServiceInfo, timeout: float) -> str:
+    async def _register_classic(self, info: ServiceInfo, timeout: float, patient: bool) -> str:
         request = messages.info_to_classic(info, info.component_id)
-        answer = await self._ask(f"{CLASSIC}/Register", request, wire.RegistrationAck, timeout)
+        answer = await self._ask(f"{CLASSIC}/Register", request, wire.RegistrationAck, timeout, patient=patient)
         return answer.service_id or info.component_id
 
-    async def _ask(self, method: str, request: Any, answer: type[T], timeout: float) -> T:
+    async def _ask(self, method: str, request: Any, answer: type[T], timeout: float, *, patient: bool = False) -> T:
         try:
-            return await call_unary(self._channel, method, request, answer, timeout=timeout)
+            return await call_unary(self._channel, method, request, answer, timeout=timeout, wait_for_ready=patient)
         except DeadlineExceededError as error:
             raise PlaneUnavailableError(f"{self._channel.peer} did not answer within {timeout:g} s") from error
         except StreamError as error:

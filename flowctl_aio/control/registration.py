@@ -35,7 +35,7 @@ class Registration:
 
     Attributes:
         service_id: what the plane calls the service; a simulated id until it has answered.
-        registrations, beats, missed_beats: counts since the start.
+        registrations, beats, missed_beats: counts since the start; a missed beat was sent, or tried to be.
     """
 
     def __init__(
@@ -122,18 +122,27 @@ class Registration:
         return True
 
     async def _register(self) -> None:
-        service_id = await self._plane.register(self._info, timeout=self._config.register_timeout)
+        try:
+            service_id = await self._plane.register(
+                self._info, timeout=self._config.register_timeout, patient=self._failures > 0
+            )
+        except anyio.get_cancelled_exc_class():
+            # The plane may have the entry, under the id that we proposed: the farewell takes it back.
+            if not self.is_registered:
+                self.service_id, self.is_registered = self._info.component_id, True
+            raise
         self.service_id, self.is_registered = service_id, True
         self.registrations += 1
         if self._lifecycle.state in (State.CONNECTING, State.DEGRADED):
             self._lifecycle.move(State.REGISTERED, f"as {service_id}")
 
     async def _beat(self) -> None:
+        self.beats += 1  # before it is written, so that the beat counts itself
         health, metrics = self._pulse()
-        await self._plane.heartbeat(self.service_id, health, metrics)
-        self.beats += 1
+        # After a failure a beat waits for the plane: it then goes out in the moment that the plane is back.
+        await self._plane.heartbeat(self.service_id, health, metrics, patient=self._failures > 0)
 
     def _degrade(self, error: ControlError) -> None:
         self._failures += 1
         if self._lifecycle.state in (State.CONNECTING, State.REGISTERED):
-            self._lifecycle.move(State.DEGRADED, str(error))
+            self._lifecycle.move(State.DEGRADED, str(error), level=logging.WARNING)

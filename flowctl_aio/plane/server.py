@@ -168,12 +168,16 @@ class EmbeddedControlPlane:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop listening; calls under way are cut off.
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop listening; calls under way are cut off. May be called twice.
 
         Cancellation: waits until the port is free all the same, for 5 s at most.
         """
-        assert self._owner is not None
         self._stop.set()
+        if self._owner is None:
+            return
         with anyio.move_on_after(STOP_LIMIT, shield=True) as limit:
             await self._owner.wait()
         if limit.cancelled_caught:

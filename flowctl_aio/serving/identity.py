@@ -39,7 +39,7 @@ def v1_identity(served: Served[Any]) -> dict[str, Method]:
         health = served.health()
         answer = wire.v1.HealthCheckResponse(status=wire.v1.HealthStatus.ValueType(health), message=health.name)
         if request.include_details:
-            answer.metrics.update({name: f"{value:g}" for name, value in served.component.metrics().items()})
+            answer.metrics.update({name: f"{value:g}" for name, value in served.metrics().items()})
         return answer
 
     return {

@@ -6,11 +6,11 @@ import inspect
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from flowctl_aio.batches import Batch, EventBatch, LedgerBatch
+from flowctl_aio.batches import Batch
 from flowctl_aio.component import Outputs, Processor
 from flowctl_aio.driven import driven
 from flowctl_aio.serving.identity import classic_identity, v1_identity
-from flowctl_aio.serving.served import END, Served, ServedStream, next_of
+from flowctl_aio.serving.served import END, Served, ServedStream, checked, next_of
 from flowctl_aio.streams.handshake import Role
 from flowctl_aio.transport.server import BidiMethod, ServerCall, Services
 from flowctl_aio.types import Dialect
@@ -36,8 +36,8 @@ async def _serve(served: Served[Processor], call: ServerCall, dialect: Dialect) 
         while (batch := await reader.next()) is not None:
             await _process(served, batch, stream)
         with served.guard():
-            rest = await served.component.flush()
-        for output in as_batches(rest):
+            rest = as_batches(await served.component.flush())
+        for output in rest:
             await stream.writer.send(output)
         await stream.writer.end()
 
@@ -48,8 +48,8 @@ async def _process(served: Served[Processor], batch: Batch, stream: ServedStream
     is_generator: bool = inspect.isasyncgen(answer)
     if not is_generator:
         with served.guard():
-            returned: Outputs = await answer
-        for output in as_batches(returned):
+            returned = as_batches(await answer)
+        for output in returned:
             await stream.writer.send(output)
         return
     outputs: AsyncIterator[Batch] = answer
@@ -59,7 +59,11 @@ async def _process(served: Served[Processor], batch: Batch, stream: ServedStream
 
 
 def as_batches(outputs: Outputs) -> Sequence[Batch]:
-    """What `process` or `flush` returned, as a sequence."""
+    """What `process` or `flush` returned, as a sequence.
+
+    Raises:
+        TypeError: if there is something else than batches in it.
+    """
     if outputs is None:
         return ()
-    return (outputs,) if isinstance(outputs, LedgerBatch | EventBatch) else outputs
+    return [checked(output) for output in (outputs if isinstance(outputs, Sequence) else (outputs,))]

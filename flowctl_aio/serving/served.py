@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+import math
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar, cast
 
 import anyio
 
+from flowctl_aio.batches import Batch, EventBatch, LedgerBatch
 from flowctl_aio.component import Component
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.errors import CodecError, ComponentError, StreamError
@@ -22,7 +25,6 @@ from flowctl_aio.types import Dialect, Health, ServiceInfo
 
 logger = logging.getLogger(__name__)
 C = TypeVar("C", bound=Component)
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -39,12 +41,21 @@ class Traffic:
     bytes_out: int = 0
     faults: int = 0
 
+    def add(self, stream: ServedStream) -> None:
+        self.batches_in += stream.reader.batches
+        self.rows_in += stream.reader.rows
+        self.bytes_in += stream.reader.bytes
+        self.batches_out += stream.writer.batches
+        self.rows_out += stream.writer.rows
+        self.bytes_out += stream.writer.bytes
+
 
 @dataclass(slots=True, eq=False)
 class Served(Generic[C]):
     """A component while it is served.
 
     Attributes:
+        health, metrics: what the component says of itself; they do not raise.
         stopping: set when no new stream is taken and sources are to end theirs.
         on_fault: told of each exception that came out of the component's own code.
     """
@@ -53,9 +64,19 @@ class Served(Generic[C]):
     info: ServiceInfo
     config: FlowctlConfig
     health: Callable[[], Health]
+    metrics: Callable[[], Mapping[str, float]]
     on_fault: Callable[[Exception], None]
     stopping: anyio.Event = field(default_factory=anyio.Event)
-    traffic: Traffic = field(default_factory=Traffic)
+    _past: Traffic = field(default_factory=Traffic)
+    _live: set[ServedStream] = field(default_factory=set)
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has passed so far, also through the streams that are under way."""
+        total = replace(self._past, streams=len(self._live))
+        for stream in self._live:
+            total.add(stream)
+        return total
 
     @asynccontextmanager
     async def stream(self, call: ServerCall, role: Role, dialect: Dialect) -> AsyncIterator[ServedStream]:
@@ -64,19 +85,14 @@ class Served(Generic[C]):
             raise Refused("UNAVAILABLE", "the service is stopping")
         await call.greet(OFFER)
         stream = ServedStream(self, call, role, dialect)
-        self.traffic.streams += 1
-        self.traffic.streams_total += 1
+        self._live.add(stream)
+        self._past.streams_total += 1
         try:
             yield stream
         finally:
             stream.inbox.close()
-            self.traffic.streams -= 1
-            self.traffic.batches_in += stream.reader.batches
-            self.traffic.rows_in += stream.reader.rows
-            self.traffic.bytes_in += stream.reader.bytes
-            self.traffic.batches_out += stream.writer.batches
-            self.traffic.rows_out += stream.writer.rows
-            self.traffic.bytes_out += stream.writer.bytes
+            self._live.discard(stream)
+            self._past.add(stream)
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -85,25 +101,51 @@ class Served(Generic[C]):
             yield
         except (Refused, StreamError, CodecError):
             raise
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            # Libraries raise it where nobody was cancelled; passed on, it would end the stream without a word.
+            self._note(fault := ComponentError(f"CancelledError out of nowhere in {self.info.component_id}"))
+            raise fault from error
         except Exception as error:
-            self.traffic.faults += 1
-            self.on_fault(error)
+            self._note(error)
             if isinstance(error, ComponentError):
                 raise
             # What a component's exception says may be secret, so the peer hears only its kind.
             raise ComponentError(f"{type(error).__name__} in {self.info.component_id}") from error
 
+    def _note(self, fault: Exception) -> None:
+        self._past.faults += 1
+        self.on_fault(fault)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody has cancelled the current task, or a scope around it."""
+    task = asyncio.current_task()
+    return (task is not None and task.cancelling() > 0) or anyio.current_effective_deadline() == -math.inf
+
 
 END: Any = object()
 
 
-async def next_of(served: Served[C], iterator: AsyncIterator[T]) -> T:
+async def next_of(served: Served[C], iterator: AsyncIterator[Batch]) -> Batch:
     """The component's next batch, or END. Its code runs inside the guard; writing to the client does not."""
     with served.guard():
         try:
-            return await anext(iterator)
+            return checked(await anext(iterator))
         except StopAsyncIteration:
-            return cast("T", END)
+            return cast("Batch", END)
+
+
+def checked(output: Any) -> Batch:
+    """`output`, if it is a batch; to be called inside the guard.
+
+    Raises:
+        TypeError: if it is not.
+    """
+    if not isinstance(output, LedgerBatch | EventBatch):
+        raise TypeError(f"a component gives LedgerBatch or EventBatch, not {type(output).__name__}")
+    return output
 
 
 class ServedStream:

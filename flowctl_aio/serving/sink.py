@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 
 import anyio
 
 from flowctl_aio import _wire as wire
 from flowctl_aio.component import Epoch, Sink
+from flowctl_aio.errors import FlowctlError
+from flowctl_aio.owner import OwnerTask, Started
 from flowctl_aio.serving.identity import classic_identity, v1_identity
 from flowctl_aio.serving.served import Served
 from flowctl_aio.streams.handshake import Role
@@ -50,7 +54,24 @@ async def _serve(served: Served[Sink], call: ServerCall, dialect: Dialect) -> tu
                 metadata = await sink.commit(epoch)
         except BaseException:
             # No end marker, a fault, or a client that is gone: nothing of this epoch may stay.
-            with anyio.move_on_after(ABORT_TIMEOUT, shield=True), served.guard():
-                await sink.abort(epoch)
+            await _abort(served, epoch)
             raise
     return epoch, metadata or NOTHING
+
+
+async def _abort(served: Served[Sink], epoch: Epoch) -> None:
+    """Have the sink forget an epoch. Faults in that are reported; the client hears of what came before.
+
+    In a task of its own: grpc may cancel a handler more than once, and a shielded scope does not hold that off.
+    """
+
+    async def abort(started: Started) -> None:
+        with anyio.move_on_after(ABORT_TIMEOUT), suppress(FlowctlError), served.guard():
+            await served.component.abort(epoch)
+
+    task = OwnerTask(abort, name=f"flowctl_aio abort in {served.info.component_id}")
+    task.start_nowait()
+    with anyio.CancelScope(shield=True):
+        while task.is_running():
+            with suppress(asyncio.CancelledError):
+                await task.join()

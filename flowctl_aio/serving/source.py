@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import AsyncIterable
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -95,28 +98,53 @@ async def _serve(served: Served[Source], call: ServerCall, dialect: Dialect, req
     async with served.stream(call, Role.SOURCE, dialect) as stream:
         # One batch waits while another is written: the component works while the wire does.
         send, receive = anyio.create_memory_object_stream[Batch](1)
-        is_complete = False
-        async with anyio.create_task_group() as group, receive:
+        production = _Production()
+        is_written = False
+        async with send, receive, anyio.create_task_group() as group:
             group.start_soon(_cancel_when, served.stopping, group.cancel_scope)
-            group.start_soon(_produce, served, request, send)
+            group.start_soon(_produce, served, request, send, production)
             async for batch in receive:
                 await stream.writer.send(batch)
-            is_complete = True
+            is_written = True
             group.cancel_scope.cancel()
-        if not is_complete:
+        if production.error is not None:
+            raise production.error
+        if not (is_written and production.is_complete):
             # An end marker here would call a part the whole.
             raise Refused("UNAVAILABLE", "the source is stopping; resume behind the last batch")
         await stream.writer.end()
 
 
-async def _produce(served: Served[Source], request: StreamRequest, send: MemoryObjectSendStream[Batch]) -> None:
+@dataclass(slots=True)
+class _Production:
+    """How a component's generator ended: by itself, by an error, or neither if it was cancelled."""
+
+    is_complete: bool = False
+    error: Exception | None = None
+
+
+async def _produce(
+    served: Served[Source], request: StreamRequest, send: MemoryObjectSendStream[Batch], production: _Production
+) -> None:
     """Drive the component's generator, in a task of its own: scopes that it holds over a yield stay here."""
     with send:
-        with served.guard():
-            produced = served.component.stream(request)
-        async with driven(produced) as iterator:
-            while (batch := await next_of(served, iterator)) is not END:
-                await send.send(batch)
+        try:
+            with served.guard():
+                produced = _iterable(served.component.stream(request))
+            async with driven(produced) as iterator:
+                while (batch := await next_of(served, iterator)) is not END:
+                    await send.send(batch)
+            production.is_complete = True
+        except Exception as error:  # noqa: BLE001 - raised behind the batches that came before it
+            production.error = error
+
+
+def _iterable(produced: Any) -> AsyncIterable[Batch]:
+    if isinstance(produced, AsyncIterable):
+        return produced
+    if inspect.iscoroutine(produced):
+        produced.close()
+    raise TypeError(f"stream must be an async generator, not return {type(produced).__name__}")
 
 
 async def _cancel_when(event: anyio.Event, scope: anyio.CancelScope) -> None:

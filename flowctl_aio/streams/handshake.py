@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
 
 from flowctl_aio import _wire as wire
 from flowctl_aio.codec.envelope import Envelope
-from flowctl_aio.errors import StreamError
-from flowctl_aio.transport.call import CallMetadata, Channel, call_unary, call_unary_with_metadata
+from flowctl_aio.errors import DeadlineExceededError, PeerUnavailableError, StreamError
+from flowctl_aio.transport.call import CallMetadata, Channel, Serializable, call_unary_with_metadata
 from flowctl_aio.transport.status import is_unimplemented
 from flowctl_aio.types import Dialect, Health, health_of, metrics_from_v1
 
+T = TypeVar("T")
 METADATA_KEY = "flowctl-aio"
 ARROW = "arrow"
 END_MARKER = "end-marker"
@@ -119,13 +121,20 @@ async def ask_health(channel: Channel, role: Role) -> PeerHealth:
     """
     method = f"/{role.service(Dialect.V1)}/HealthCheck"
     request = wire.v1.HealthCheckRequest(include_details=True)
-    answer = await call_unary(channel, method, request, wire.v1.HealthCheckResponse, timeout=HANDSHAKE_TIMEOUT)
+    answer, _ = await _ask(channel, method, request, wire.v1.HealthCheckResponse)
     return PeerHealth(health_of(answer.status), metrics_from_v1(answer.metrics))
 
 
 async def _offered(channel: Channel, service: str, dialect: Dialect) -> frozenset[str]:
     method, answer = ("Ping", wire.Pong) if dialect is Dialect.CLASSIC else ("GetInfo", wire.v1.ComponentInfo)
-    _, metadata = await call_unary_with_metadata(
-        channel, f"/{service}/{method}", wire.Empty(), answer, timeout=HANDSHAKE_TIMEOUT, metadata=OFFER
-    )
+    _, metadata = await _ask(channel, f"/{service}/{method}", wire.Empty(), answer)
     return capabilities_of(metadata)
+
+
+async def _ask(channel: Channel, method: str, request: Serializable, answer: type[T]) -> tuple[T, Mapping[str, str]]:
+    try:
+        return await call_unary_with_metadata(
+            channel, method, request, answer, timeout=HANDSHAKE_TIMEOUT, metadata=OFFER
+        )
+    except DeadlineExceededError as error:
+        raise PeerUnavailableError(f"no answer within {HANDSHAKE_TIMEOUT:g} s", peer=channel.peer) from error

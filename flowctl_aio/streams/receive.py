@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from flowctl_aio.batches import Batch
 from flowctl_aio.codec import plain
 from flowctl_aio.codec.envelope import End, Envelope, Frame, Received, decode
-from flowctl_aio.errors import FlowctlError, FrameCorruptError, StreamTruncatedError
+from flowctl_aio.errors import FlowctlError, FrameCorruptError, StreamError, StreamTruncatedError
 from flowctl_aio.types import Event, RawLedger
 
-# Plain rows that have arrived already are handed on together, up to these bounds.
+# Plain rows that come one behind the other are handed on together, up to these bounds.
 GATHER_ROWS = 1024
 GATHER_BYTES = 1024 * 1024
+GATHER_LINGER = 0.005
 
 
 class Inbox:
@@ -29,26 +31,38 @@ class Inbox:
         max_messages: how many messages may wait; the pump waits when it is full, and the peer with it.
     """
 
+    # A memory stream of anyio hands a message to a waiting reader, and with it goes the message
+    # if the reader is cancelled in that very turn (by `asyncio.timeout`, say). Here a reader only takes, and
+    # between its waking and its taking there is no await.
+
     def __init__(self, max_messages: int) -> None:
         self.error: BaseException | None = None
-        self._send: MemoryObjectSendStream[bytes]
-        self._receive: MemoryObjectReceiveStream[bytes]
-        self._send, self._receive = anyio.create_memory_object_stream[bytes](max_messages)
+        self._max = max_messages
+        self._waiting: deque[bytes] = deque()
+        self._arrived, self._taken = asyncio.Event(), asyncio.Event()
+        self._is_ended = self._is_closed = False
 
     async def run_pump(self, read: Callable[[], Awaitable[bytes | None]]) -> None:
         """Move messages until the call ends. A failing read is kept for the reader; it does not raise here."""
         with self.filling():
             try:
-                while (message := await read()) is not None:
-                    await self._send.send(message)
+                while not self._is_closed and (message := await read()) is not None:
+                    self._waiting.append(message)
+                    self._arrived.set()
+                    while len(self._waiting) >= self._max and not self._is_closed:
+                        self._taken.clear()
+                        await self._taken.wait()
             except FlowctlError as error:
                 self.error = self.error or error
-            except anyio.BrokenResourceError:
-                return  # the reader has left
 
-    def filling(self) -> MemoryObjectSendStream[bytes]:
+    @contextmanager
+    def filling(self) -> Iterator[None]:
         """A block at whose end the reader finds the end, however it is left."""
-        return self._send
+        try:
+            yield
+        finally:
+            self._is_ended = True
+            self._arrived.set()
 
     async def receive(self) -> bytes | None:
         """The next message; None at the end of the call.
@@ -57,24 +71,28 @@ class Inbox:
 
         Cancellation: loses nothing.
         """
-        try:
-            return await self._receive.receive()
-        except anyio.EndOfStream:
-            if self.error is not None:
-                raise self.error from None
-            return None
+        while (message := self.receive_nowait()) is None:
+            if self._is_ended or self._is_closed:
+                if self.error is not None:
+                    raise self.error
+                return None
+            self._arrived.clear()
+            await self._arrived.wait()
+        return message
 
     def receive_nowait(self) -> bytes | None:
         """The next message if it is here; None if there is none now."""
-        try:
-            return self._receive.receive_nowait()
-        except (anyio.WouldBlock, anyio.EndOfStream):
+        if not self._waiting:
             return None
+        self._taken.set()
+        return self._waiting.popleft()
 
     def close(self) -> None:
-        """Drop what is still waiting."""
-        self._receive.close()
-        self._send.close()
+        """Drop what is still waiting, and take no more."""
+        self._is_closed = True
+        self._waiting.clear()
+        self._arrived.set()
+        self._taken.set()
 
 
 class BatchReader:
@@ -90,7 +108,9 @@ class BatchReader:
         self._expects_end = expects_end
         self._ready: deque[Batch] = deque()
         self._held: Received | None = None
+        self._rows: list[RawLedger | Event] = []
         self.batches = self.rows = self.bytes = 0
+        self._frames = 0
         self.is_complete = False
 
     async def next(self) -> Batch | None:
@@ -104,6 +124,9 @@ class BatchReader:
         Cancellation: loses nothing.
         """
         while not self._ready:
+            if self._rows:
+                await self._gather()
+                continue
             received = self._held or await self._receive()
             self._held = None
             if received is None:
@@ -115,7 +138,7 @@ class BatchReader:
             if isinstance(received, Frame):
                 self._ready.append(self._numbered(received))
             else:
-                self._ready.extend(self._gather(received))
+                self._rows.append(received)
         return self._ready.popleft()
 
     async def _receive(self) -> Received | None:
@@ -129,27 +152,31 @@ class BatchReader:
         return decode(self._envelope, raw, limit=self._limit)
 
     def _numbered(self, frame: Frame) -> Batch:
-        if frame.number is not None and frame.number != self.batches:
-            raise FrameCorruptError(f"batch {frame.number} came where batch {self.batches} was due")
+        if frame.number is not None and frame.number != self._frames:
+            raise FrameCorruptError(f"batch {frame.number} came where batch {self._frames} was due")
+        self._frames += 1
         self.batches += 1
         self.rows += len(frame.batch)
         return frame.batch
 
-    def _gather(self, first: RawLedger | Event) -> list[Batch]:
-        """`first` and the plain rows that have arrived behind it, as batches."""
-        rows: list[RawLedger | Event] = [first]
+    async def _gather(self) -> None:
+        """Make batches of the plain rows that are here and those that come right behind them."""
         start = self.bytes
-        while len(rows) < GATHER_ROWS and self.bytes - start < GATHER_BYTES:
-            raw = self._inbox.receive_nowait()
-            if raw is None:
-                break
-            received = self._decode(raw)
-            if isinstance(received, End | Frame):
-                self._held = received
-                break
-            rows.append(received)
+        with anyio.move_on_after(GATHER_LINGER):
+            while len(self._rows) < GATHER_ROWS and self.bytes - start < GATHER_BYTES:
+                try:
+                    received = await self._receive()
+                except StreamError:
+                    break  # the rows come first; whoever asks for more is told again
+                if received is None or isinstance(received, End | Frame):
+                    self._held = received
+                    break
+                self._rows.append(received)
+        rows, self._rows = self._rows, []
+        batches = list(plain.from_rows(rows))
+        self._ready.extend(batches)
+        self.batches += len(batches)
         self.rows += len(rows)
-        return list(plain.from_rows(rows))
 
     def _check_end(self, end: End | None) -> None:
         if end is None and self._expects_end and not self.is_complete:
@@ -158,4 +185,9 @@ class BatchReader:
             )
         if end is not None and end.rows != self.rows:
             raise StreamTruncatedError(f"the peer sent {end.rows} rows and {self.rows} arrived", peer=self._peer)
+        # Plain rows arrive without the bounds of their batches, so only frames can be counted.
+        if end is not None and self._frames and end.batches != self._frames:
+            raise StreamTruncatedError(
+                f"the peer sent {end.batches} batches and {self._frames} arrived", peer=self._peer
+            )
         self.is_complete = True

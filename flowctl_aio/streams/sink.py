@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from google.protobuf.message import DecodeError
@@ -9,7 +11,7 @@ from google.protobuf.message import DecodeError
 from flowctl_aio import _wire as wire
 from flowctl_aio.batches import Batch
 from flowctl_aio.config import FlowctlConfig
-from flowctl_aio.errors import FrameCorruptError, PeerError, StreamCancelledError
+from flowctl_aio.errors import FrameCorruptError, PeerError, StreamCancelledError, UsageError
 from flowctl_aio.owner import OwnerTask, Started
 from flowctl_aio.streams.handshake import OFFER, Peer, PeerHealth, Role, ask_health
 from flowctl_aio.streams.send import BatchWriter
@@ -32,6 +34,7 @@ class SinkClient:
         self.last_ack: Ack | None = None
         self._channel, self._config = channel, config
         self._epoch: _EpochCall | None = None
+        self._aborted: Exception | None = None
 
     async def health(self) -> PeerHealth:
         """How the sink is, by its own account.
@@ -48,16 +51,21 @@ class SinkClient:
 
         Raises:
             StreamError: if the epoch has failed; nothing of it is acknowledged.
+            UsageError: if a `flush` is under way, or was cancelled and not called again.
 
         Cancellation: the batch is either handed over or not; the epoch goes on.
         """
+        if self._aborted is not None:
+            raise self._aborted
         if self._epoch is None:
             self._epoch = _EpochCall(self._channel, self.peer, self._config)
-            await self._epoch.open()
+        epoch = self._epoch
         try:
-            await self._epoch.send(batch)
+            await epoch.send(batch)
+        except UsageError:
+            raise
         except Exception:
-            self._epoch = None
+            self._forget(epoch)
             raise
 
     async def flush(self) -> Ack | None:
@@ -69,14 +77,15 @@ class SinkClient:
 
         Cancellation: the epoch goes on to its end; call `flush` again to hear of it.
         """
-        if self._epoch is None:
+        epoch = self._epoch
+        if epoch is None:
             return None
         try:
-            ack = await self._epoch.finish()
+            ack = await epoch.finish()
         except Exception:
-            self._epoch = None
+            self._forget(epoch)
             raise
-        self._epoch = None
+        self._forget(epoch)
         self.last_ack = ack
         return ack
 
@@ -90,9 +99,15 @@ class SinkClient:
             await epoch.cancel()
 
     def abort(self, error: Exception) -> None:
-        """Cancel the epoch at once; whoever waits for it gets `error`."""
+        """Cancel the epoch at once, and take no more; whoever waits for it gets `error`."""
+        self._aborted = error
         if self._epoch is not None:
             self._epoch.abort(error)
+
+    def _forget(self, epoch: _EpochCall) -> None:
+        """The next batch opens an epoch of its own, unless another task has opened one already."""
+        if self._epoch is epoch:
+            self._epoch = None
 
 
 class _EpochCall:
@@ -107,37 +122,36 @@ class _EpochCall:
         self._owner = OwnerTask(self._main, name="flowctl_aio sink epoch")
         self._ack: Ack | None = None
         self._error: Exception | None = None
-
-    async def open(self) -> None:
-        await self._owner.start()
+        # Without a wait: who is cancelled while sending the first batch must find the epoch whole.
+        self._owner.start_nowait()
 
     async def send(self, batch: Batch) -> None:
         try:
             await self._send.send(batch)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+        except anyio.ClosedResourceError:
+            raise UsageError("the epoch is being flushed: call flush again, then send") from None
+        except anyio.BrokenResourceError:
             await self._raise()
 
     async def finish(self) -> Ack:
         self._send.close()
-        if self._ack is None:
-            await self._owner.wait()
+        await self._owner.join()
         if self._ack is None:
             await self._raise()
-        assert self._ack is not None
         return self._ack
 
     async def cancel(self) -> None:
         self._owner.cancel()
-        with anyio.CancelScope(shield=True):
-            await self._owner.wait()
         self._send.close()
-        self._receive.close()
+        with anyio.CancelScope(shield=True):
+            await self._owner.join()
 
     def abort(self, error: Exception) -> None:
         self._error = error
         self._owner.cancel()
 
-    async def _raise(self) -> None:
+    async def _raise(self) -> NoReturn:
+        self._send.close()
         await self._owner.wait()
         raise self._error or StreamCancelledError("the epoch is over", peer=self._peer.address)
 
@@ -153,10 +167,16 @@ class _EpochCall:
                     limit=self._config.max_message_bytes,
                 )
                 started()
-                async for batch in self._receive:
-                    await writer.send(batch)
-                await writer.end()
-                await call.done_writing()
+                try:
+                    async for batch in self._receive:
+                        await writer.send(batch)
+                    await writer.end()
+                    await call.done_writing()
+                except StreamCancelledError:
+                    if call.is_over():
+                        # It answered before the end. If that was a refusal, this says so.
+                        _ack_from_wire(await call.result(), self._peer, writer)
+                    raise
                 self._ack = _ack_from_wire(await call.result(), self._peer, writer)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import AsyncIterable
 from types import TracebackType
 from typing import Self
@@ -12,8 +11,8 @@ import anyio
 from flowctl_aio.batches import Batch
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.driven import driven
-from flowctl_aio.errors import StreamError
-from flowctl_aio.owner import OwnerTask, Started
+from flowctl_aio.errors import StreamCancelledError, StreamError
+from flowctl_aio.owner import OwnerTask, Started, lone
 from flowctl_aio.streams.handshake import OFFER, Peer, Role
 from flowctl_aio.streams.receive import BatchReader, Inbox
 from flowctl_aio.streams.send import BatchWriter
@@ -71,7 +70,7 @@ class BatchStream:
         return self._reader.bytes
 
     async def __aenter__(self) -> Self:
-        await self._open()
+        self._open()
         return self
 
     async def __aexit__(
@@ -87,17 +86,21 @@ class BatchStream:
 
         Raises:
             StreamTruncatedError: if an SDK peer's stream ends without its end marker.
+            StreamCancelledError: if the stream was closed before its end.
             StreamError: if the call failed; CodecError: if a message cannot be read.
             Exception: whatever the caller's own generator of inputs raised.
 
         Cancellation: loses nothing; the stream goes on with the next call.
         """
         if self._is_closed:
-            raise StopAsyncIteration
-        await self._open()
+            if self._reader.is_complete:
+                raise StopAsyncIteration
+            raise self._inbox.error or self._closed_early()  # silence would call a part the whole
+        self._open()
         try:
             batch = await self._reader.next()
-        except Exception:
+        except Exception as error:
+            self._inbox.error = self._inbox.error or error  # what a second look shall find
             await self.aclose()
             raise
         if batch is None:
@@ -113,38 +116,46 @@ class BatchStream:
         if self._is_closed:
             return
         self._is_closed = True
+        if not self._reader.is_complete:
+            self._inbox.error = self._inbox.error or self._closed_early()
         self._owner.cancel()
-        with anyio.CancelScope(shield=True):
-            await self._owner.wait()
         self._inbox.close()
+        with anyio.CancelScope(shield=True):
+            await self._owner.join()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
 
     def abort(self, error: Exception) -> None:
         """End the call at once; whoever waits for a batch gets `error`."""
         self._inbox.error = error
         self._owner.cancel()
 
-    def __del__(self) -> None:
-        if self._owner.is_running():
-            warnings.warn(f"{self!r} was never closed: use it as a context manager", ResourceWarning, stacklevel=2)
-            self._owner.cancel()
-
-    async def _open(self) -> None:
+    def _open(self) -> None:
+        # Without a wait: who is cancelled while waiting for the first batch must find the stream whole.
         if not self._is_open:
             self._is_open = True
-            await self._owner.start()
+            self._owner.start_nowait()
+
+    def _closed_early(self) -> StreamCancelledError:
+        return StreamCancelledError("the stream was closed before its end", peer=self._peer.address)
 
     async def _main(self, started: Started) -> None:
         method = self._role.method(self._peer.dialect)
         with self._inbox.filling():
-            async with (
-                open_call(self._channel, method, self._request, answers=True, metadata=OFFER) as call,
-                anyio.create_task_group() as group,
-            ):
-                started()
-                if self._inputs is not None:
-                    group.start_soon(self._feed, self._inputs, call, group.cancel_scope)
-                await self._inbox.run_pump(call.read)
-                group.cancel_scope.cancel()
+            try:
+                async with (
+                    open_call(self._channel, method, self._request, answers=True, metadata=OFFER) as call,
+                    anyio.create_task_group() as group,
+                ):
+                    started()
+                    if self._inputs is not None:
+                        group.start_soon(self._feed, self._inputs, call, group.cancel_scope)
+                    await self._inbox.run_pump(call.read)
+                    group.cancel_scope.cancel()
+            except Exception as error:  # noqa: BLE001 - the reader raises it
+                self._inbox.error = self._inbox.error or lone(error)
 
     async def _feed(self, batches: AsyncIterable[Batch], call: StreamCall, scope: anyio.CancelScope) -> None:
         """Drive the caller's inputs into the call; grpc would lose their exception, here it reaches the caller."""

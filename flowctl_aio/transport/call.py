@@ -8,8 +8,8 @@ recognise. `settle` tells the two apart (grpc/grpc#43502).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import anyio
@@ -17,12 +17,15 @@ import grpc
 import grpc.aio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from flowctl_aio.errors import StreamCancelledError
+from flowctl_aio.errors import StreamCancelledError, UsageError
 from flowctl_aio.transport.status import error_from_rpc, error_from_status
 
 T = TypeVar("T")
 CallMetadata: TypeAlias = Sequence[tuple[str, str]]
 EOF = grpc.aio.EOF
+# By how many seconds a scope's own deadline comes before that of the calls in it: it is the scope that ends the
+# wait, in its own way, and gRPC's deadline is there for the peer.
+SCOPE_FIRST = 0.5
 
 
 class Serializable(Protocol):
@@ -54,7 +57,7 @@ async def settle(awaitable: Awaitable[T], peer: str) -> T:
 
 
 def _seconds_left(timeout: float | None) -> float | None:
-    left = anyio.current_effective_deadline() - anyio.current_time()
+    left = anyio.current_effective_deadline() - anyio.current_time() + SCOPE_FIRST
     if timeout is not None:
         left = min(left, timeout)
     return None if left == float("inf") else max(left, 0.0)
@@ -67,10 +70,13 @@ async def call_unary(
     answer: type[T],
     *,
     timeout: float | None,
-    metadata: CallMetadata = (),
+    wait_for_ready: bool = False,
 ) -> T:
     """One unary call. See `call_unary_with_metadata`."""
-    return (await call_unary_with_metadata(channel, method, request, answer, timeout=timeout, metadata=metadata))[0]
+    answered, _ = await call_unary_with_metadata(
+        channel, method, request, answer, timeout=timeout, wait_for_ready=wait_for_ready
+    )
+    return answered
 
 
 async def call_unary_with_metadata(
@@ -81,12 +87,18 @@ async def call_unary_with_metadata(
     *,
     timeout: float | None,
     metadata: CallMetadata = (),
+    wait_for_ready: bool = False,
 ) -> tuple[T, dict[str, str]]:
     """One unary call, its answer and the metadata that the peer sent with it.
 
+    Args:
+        wait_for_ready: wait for a peer that is away to come back, as long as the deadline allows, instead of failing.
+
     The gRPC deadline is the nearer of `timeout` and the surrounding scope's.
 
-    Raises: as `settle`.
+    Raises:
+        UsageError: if the channel is closed.
+        FlowctlError: as `settle`.
 
     Cancellation: cancels the call; whether the peer acted on it is then unknown.
     """
@@ -95,7 +107,13 @@ async def call_unary_with_metadata(
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=answer.FromString,  # type: ignore[attr-defined]
     )
-    call = start(request, timeout=_seconds_left(timeout), metadata=tuple(metadata) or None)
+    with _usable(channel):
+        call = start(
+            request,
+            timeout=_seconds_left(timeout),
+            metadata=tuple(metadata) or None,
+            wait_for_ready=wait_for_ready,
+        )
     try:
         result = await settle(call, channel.peer)
         return result, _texts(await settle(call.initial_metadata(), channel.peer))
@@ -134,7 +152,7 @@ class StreamCall:
 
         Cancellation: ends the whole call. Only a pump may await this.
         """
-        await self._while_open(self._call.write(message))
+        await self._while_open(self._write(message))
 
     async def done_writing(self) -> None:
         """Half-close: say that nothing more will be written."""
@@ -147,6 +165,19 @@ class StreamCall:
         """The one answer of a client-streaming call."""
         answer: bytes = await settle(self._call, self.peer)
         return answer
+
+    async def _write(self, message: bytes) -> None:
+        """As `call.write`, which however makes "Internal error from Core" of it when the peer ends the call meanwhile,
+        and forgets the status with which the peer ended it. Below it the failure is told apart from the status.
+        """
+        if self._call.done():
+            raise asyncio.InvalidStateError
+        await self._call.wait_for_connection()
+        try:
+            await self._call._cython_call.send_serialized_message(message)
+        except grpc.aio.InternalError as error:
+            await self._call.code()  # comes at once: a write fails only when the call is over
+            raise asyncio.InvalidStateError from error
 
     async def _while_open(self, writing: Awaitable[None]) -> None:
         try:
@@ -173,19 +204,31 @@ async def open_call(
     Args:
         request: the one request of a server-streaming call; None if the client streams too.
         answers: whether the server streams (else it answers once).
+
+    Raises:
+        UsageError: if the channel is closed.
     """
     texts = tuple(metadata) or None
     call: Any
-    if request is not None:
-        call = _start(channel.raw.unary_stream, method)(request, metadata=texts)
-    elif answers:
-        call = _start(channel.raw.stream_stream, method)(metadata=texts)
-    else:
-        call = _start(channel.raw.stream_unary, method)(metadata=texts)
+    with _usable(channel):
+        if request is not None:
+            call = _start(channel.raw.unary_stream, method)(request, metadata=texts)
+        elif answers:
+            call = _start(channel.raw.stream_stream, method)(metadata=texts)
+        else:
+            call = _start(channel.raw.stream_unary, method)(metadata=texts)
     try:
         yield StreamCall(call, channel.peer)
     finally:
         call.cancel()
+
+
+@contextmanager
+def _usable(channel: Channel) -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.UsageError as error:
+        raise UsageError(f"the channel to {channel.peer} is closed") from error
 
 
 def _start(kind: Any, method: str) -> Any:

@@ -7,11 +7,11 @@ from typing import TypeAlias
 MIB = 1024 * 1024
 Options: TypeAlias = list[tuple[str, int | str]]
 
-# grpc's own backoff grows to two minutes; a control plane that comes back is found again in seconds.
+# grpc's own backoff grows to two minutes; a peer that comes back is found again within about a second.
 _RECONNECT: Options = [
-    ("grpc.initial_reconnect_backoff_ms", 500),
+    ("grpc.initial_reconnect_backoff_ms", 250),
     ("grpc.min_reconnect_backoff_ms", 500),
-    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 
 

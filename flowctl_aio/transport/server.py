@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -22,6 +22,8 @@ from flowctl_aio.transport.options import server_options
 from flowctl_aio.transport.status import Refused, status_of
 
 logger = logging.getLogger(__name__)
+# Seconds that handlers get for their cleanup once they are cancelled.
+CLEANUP_LIMIT = 6.0
 
 
 class ServerCall:
@@ -129,8 +131,9 @@ async def open_server(
     address = parse_endpoint(address)
     check_plaintext(address, insecure=insecure)
     raw = grpc.aio.server(options=server_options(max_message_bytes=max_message_bytes))
+    underway = _Underway()
     for service, methods in services.items():
-        handlers = {name: _handler(f"{service}/{name}", method) for name, method in methods.items()}
+        handlers = {name: _handler(f"{service}/{name}", method, underway) for name, method in methods.items()}
         raw.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     try:
         port = raw.add_insecure_port(address)
@@ -148,40 +151,74 @@ async def open_server(
         # A stop inside a cancelled scope would return at once, with calls still open.
         with anyio.CancelScope(shield=True):
             await raw.stop(grace)
+        # grpc has cancelled the handlers, and does not wait until they have cleaned up.
+        with anyio.move_on_after(CLEANUP_LIMIT, shield=True):
+            await underway.wait_none()
 
 
-def _handler(name: str, method: Method) -> Any:
+class _Underway:
+    """The handlers that run at the moment."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none = anyio.Event()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if self._count == 0:
+                none, self._none = self._none, anyio.Event()
+                none.set()
+
+    async def wait_none(self) -> None:
+        while self._count:
+            await self._none.wait()
+
+
+def _handler(name: str, method: Method, underway: _Underway) -> Any:
     if isinstance(method, UnaryMethod):
         return grpc.unary_unary_rpc_method_handler(
-            _guard_unary(name, method), request_deserializer=method.request.FromString, response_serializer=_serialize
+            _guard_unary(name, method, underway),
+            request_deserializer=method.request.FromString,
+            response_serializer=_serialize,
         )
     if isinstance(method, ServerStreamMethod):
         return grpc.unary_stream_rpc_method_handler(
-            _guard(name, lambda request, context: method.handle(request, ServerCall(context))),
+            _guard(name, lambda request, context: method.handle(request, ServerCall(context)), underway),
             request_deserializer=method.request.FromString,
         )
     if isinstance(method, ClientStreamMethod):
         return grpc.stream_unary_rpc_method_handler(
-            _guard(name, lambda _, context: method.handle(ServerCall(context))), response_serializer=_serialize
+            _guard(name, lambda _, context: method.handle(ServerCall(context)), underway),
+            response_serializer=_serialize,
         )
-    return grpc.stream_stream_rpc_method_handler(_guard(name, lambda _, context: method.handle(ServerCall(context))))
+    return grpc.stream_stream_rpc_method_handler(
+        _guard(name, lambda _, context: method.handle(ServerCall(context)), underway)
+    )
 
 
-def _guard_unary(name: str, method: UnaryMethod) -> Callable[[Any, Any], Awaitable[Any]]:
+def _guard_unary(name: str, method: UnaryMethod, underway: _Underway) -> Callable[[Any, Any], Awaitable[Any]]:
     async def handle(request: Any, context: Any) -> Any:
         if method.metadata:
             await context.send_initial_metadata(tuple(method.metadata))
         return await method.handle(request)
 
-    return _guard(name, handle)
+    return _guard(name, handle, underway)
 
 
-def _guard(name: str, handle: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+def _guard(
+    name: str, handle: Callable[[Any, Any], Awaitable[Any]], underway: _Underway
+) -> Callable[[Any, Any], Awaitable[Any]]:
     """Turn whatever a handler raises into a status; cancellation passes."""
 
     async def guarded(request: Any, context: Any) -> Any:
         try:
-            return await handle(request, context)
+            with underway.one():
+                return await handle(request, context)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # grpc would send the text of anything
