@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowctl_aio.batches import Batch as Batch
     from flowctl_aio.batches import EventBatch as EventBatch
     from flowctl_aio.batches import LedgerBatch as LedgerBatch
     from flowctl_aio.component import Epoch as Epoch
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from flowctl_aio.pipeline import Progress as Progress
     from flowctl_aio.plane import EmbeddedControlPlane as EmbeddedControlPlane
     from flowctl_aio.session import FlowctlSession as FlowctlSession
+    from flowctl_aio.transport.malloc import tune_malloc as tune_malloc
     from flowctl_aio.types import Ack as Ack
     from flowctl_aio.types import Cursor as Cursor
     from flowctl_aio.types import Dialect as Dialect
@@ -39,6 +41,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Ack": "types",
+    "Batch": "batches",
     "Cursor": "types",
     "Dialect": "types",
     "EmbeddedControlPlane": "plane",
@@ -62,6 +65,7 @@ _HOMES = {
     "Source": "component",
     "State": "control.lifecycle",
     "StreamRequest": "types",
+    "tune_malloc": "transport.malloc",
 }
 __all__ = ["__version__", *_HOMES]
 

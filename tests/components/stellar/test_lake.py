@@ -53,11 +53,6 @@ TESTNET = "Test SDF Network ; September 2015"
 real_ledgers = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real ledgers are not at {DATA}")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def made(first: int, last: int, *, seed: int = 0) -> list[StoredLedger]:
     synthetic = SyntheticLedgers("testnet", seed=seed, transactions_per_ledger=2)
     return [synthetic.ledger(sequence) for sequence in range(first, last + 1)]

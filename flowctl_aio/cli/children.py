@@ -1,0 +1,127 @@
+"""Our own verbs as child processes that end with us, whatever ends us."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import ByteReceiveStream, Process, TaskGroup
+from anyio.streams.text import TextReceiveStream
+
+from flowctl_aio.errors import ComponentError
+
+STOP_TIMEOUT = 10.0
+
+
+class ChildError(ComponentError):
+    """A child process ended when it should not have.
+
+    Attributes:
+        code: its exit code.
+    """
+
+    def __init__(self, name: str, code: int, sentence: str) -> None:
+        self.name, self.code = name, code
+        super().__init__(sentence or f"the {name} ended with exit code {code}")
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    """A running verb.
+
+    Attributes:
+        endpoint: where it listens.
+        last_words: what it wrote last on standard error.
+    """
+
+    name: str
+    process: Process
+    endpoint: str = ""
+    last_words: str = ""
+    fell_silent: anyio.Event = field(default_factory=anyio.Event)
+
+    async def wait(self) -> ChildError:
+        """Return, once the process has ended, what to say of it."""
+        code = await self.process.wait()
+        await self.fell_silent.wait()
+        return ChildError(self.name, code, self.last_words.removeprefix("flowctl-aio: "))
+
+
+@asynccontextmanager
+async def open_child(group: TaskGroup, name: str, *arguments: str) -> AsyncIterator[Child]:
+    """Run `flowctl-aio ARGUMENTS` until the block ends; the block begins when the child is ready.
+
+    Args:
+        group: runs the task that passes on what the child logs; it ends with the child.
+
+    Raises:
+        ChildError: if it ends before it is ready; the error says what it said.
+
+    Cancellation: stops the child, by force if it does not go within some seconds.
+    """
+    command = [sys.executable, "-m", "flowctl_aio", *arguments, "--with-parent"]
+    # In a session of its own it does not hear our Ctrl-C; it hears of our end by its standard input.
+    process = await anyio.open_process(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    child = Child(name, process)
+    group.start_soon(_relay, child, name=f"log of {name}")
+    try:
+        await _until_ready(child)
+        yield child
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _stop(process)
+            await process.aclose()
+
+
+async def _until_ready(child: Child) -> None:
+    """Read the one line that says where the child listens."""
+    assert child.process.stdout is not None
+    text = ""
+    async for part in TextReceiveStream(child.process.stdout):
+        text += part
+        if "\n" in text:
+            child.endpoint = json.loads(text.partition("\n")[0])["endpoint"]
+            return
+    raise await child.wait()
+
+
+async def _relay(child: Child) -> None:
+    """Pass on what the child logs; its last line is its reason if it fails."""
+    assert child.process.stderr is not None
+    try:
+        async for line in _lines(child.process.stderr):
+            child.last_words = line
+            if not line.startswith("flowctl-aio: "):
+                print(f"[{child.name}] {line}", file=sys.stderr)
+    except anyio.ClosedResourceError:
+        return  # stopped while it was still talking
+    finally:
+        child.fell_silent.set()
+
+
+async def _lines(stream: ByteReceiveStream) -> AsyncIterator[str]:
+    rest = ""
+    async for part in TextReceiveStream(stream, errors="replace"):
+        *lines, rest = (rest + part).split("\n")
+        for line in lines:
+            yield line
+    if rest:
+        yield rest
+
+
+async def _stop(process: Process) -> None:
+    if process.returncode is None:
+        process.send_signal(signal.SIGTERM)
+        with anyio.move_on_after(STOP_TIMEOUT):
+            await process.wait()
+    if process.returncode is None:
+        process.kill()
+        await process.wait()

@@ -1,0 +1,155 @@
+"""`flowctl-aio demo`: the plane and the three components as processes, and a range of ledgers through them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+from cyclopts import Parameter
+from rich.console import Console
+
+from flowctl_aio import (
+    EventBatch,
+    FlowctlConfig,
+    FlowctlSession,
+    LedgerBatch,
+    LedgerRange,
+    Pipeline,
+    ServiceInfo,
+    ServiceType,
+    tune_malloc,
+)
+from flowctl_aio.cli.children import Child, open_child
+from flowctl_aio.cli.display import Run, keep_showing, keep_watching, summary, watch_once
+from flowctl_aio.cli.lake_options import LakeOptions
+from flowctl_aio.components.stellar.transfers import Mode
+
+EPOCH = 16  # batches of about a MiB until the sink has to make them durable
+DRAIN = 3.0  # seconds for each service to end its streams, once the range is through
+
+
+def demo(
+    *,
+    first: Annotated[int | None, Parameter(name="--from", help="First ledger.")] = None,
+    last: Annotated[int | None, Parameter(name="--to", help="Last ledger, included.")] = None,
+    out: Annotated[Path, Parameter(help="Folder for the Parquet files.")] = Path("demo-out"),
+    mode: Annotated[Mode, Parameter(help="Read the events in the ledgers, or work them out.")] = "unified",
+    as_json: Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object last.")] = False,
+    heartbeat_interval: Annotated[float, Parameter(help="Seconds between two heartbeats.")] = 1.0,
+    lake: LakeOptions | None = None,
+) -> int:
+    """Run the whole pipeline on this machine: ledgers in, token transfers out, in Parquet."""
+    return asyncio.run(_demo(lake or LakeOptions(), first, last, out, mode, heartbeat_interval, as_json=as_json))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What was asked for, checked."""
+
+    ledgers: LedgerRange
+    lake: LakeOptions
+    passphrase: str
+    out: Path
+    mode: Mode
+    heartbeat_interval: float
+
+    def arguments(self, verb: str, plane: str) -> list[str]:
+        """The command line of one service."""
+        own = {
+            "source": self.lake.arguments(),
+            "processor": [f"--network={self.passphrase}", f"--mode={self.mode}"],
+            "sink": [f"--out={self.out}"],
+        }
+        common = [f"--plane={plane}", f"--heartbeat-interval={self.heartbeat_interval}", f"--drain-timeout={DRAIN}"]
+        return [verb, *common, *own[verb]]
+
+
+async def _demo(
+    lake: LakeOptions,
+    first: int | None,
+    last: int | None,
+    out: Path,
+    mode: Mode,
+    heartbeat_interval: float,
+    *,
+    as_json: bool,
+) -> int:
+    start, end = lake.range(first, last)
+    supply = await lake.open()  # what is wrong with the lake is said before anything starts
+    plan = _Plan(LedgerRange(start, end), lake, supply.passphrase, out, mode, heartbeat_interval)
+    run = Run(total=end - start + 1)
+    tune_malloc()
+    async with anyio.create_task_group() as group:
+        group.start_soon(_cancel_on_sigterm, run, group.cancel_scope)
+        group.start_soon(keep_showing, run)
+        plane = await group.start(_keep_plane, run, group)
+        async with anyio.create_task_group() as watchers, AsyncExitStack() as stack:
+            try:
+                for verb in ("source", "processor", "sink"):
+                    child = await stack.enter_async_context(open_child(group, verb, *plan.arguments(verb, plane)))
+                    run.endpoints[verb] = child.endpoint
+                    watchers.start_soon(_watch, child, name=f"watch {verb}")
+                await _stream(run, plan, plane)
+            finally:
+                watchers.cancel_scope.cancel()  # from here on they may end
+        group.cancel_scope.cancel()
+    if run.is_terminated:
+        return 143
+    if as_json:
+        print(json.dumps({**run.as_json(), "out": str(out)}))
+    else:
+        Console().print(summary(run))
+    return 0
+
+
+async def _stream(run: Run, plan: _Plan, plane: str) -> None:
+    """Drive the range through the discovered services, watching them all the while."""
+    info = ServiceInfo("flowctl-aio-demo", ServiceType.PIPELINE)
+    config = FlowctlConfig(endpoint=plane, heartbeat_interval=plan.heartbeat_interval)
+
+    def count(batch: LedgerBatch | EventBatch) -> None:
+        for entry in batch.record_batch.column("kind").value_counts().to_pylist():
+            run.kinds[entry["values"]] += entry["counts"]
+
+    async with FlowctlSession(info, config) as session:
+        session.start_soon(keep_watching, run, session, plan.heartbeat_interval)
+        pipeline = Pipeline(session, epoch_batches=EPOCH, on_batch=count)
+        run.progress = pipeline.progress
+        run.begin()
+        await pipeline.run(plan.ledgers)
+        run.end()
+        async with session.source(run.endpoints["source"]) as source:
+            run.bytes_read = int((await source.health()).metrics["bytes_read_total"])
+        await watch_once(run, session)
+
+
+async def _keep_plane(run: Run, group: TaskGroup, *, task_status: TaskStatus[str]) -> None:
+    """Keep a plane running, on the same port if it has to start again."""
+    bind = "127.0.0.1:0"
+    while True:
+        async with open_child(group, "plane", "plane", f"--bind={bind}") as child:
+            if bind.endswith(":0"):
+                bind = child.endpoint
+                task_status.started(bind)
+            await child.wait()
+        run.plane_restarts += 1
+
+
+async def _watch(child: Child) -> None:
+    """Fail when a service ends on its own."""
+    raise await child.wait()
+
+
+async def _cancel_on_sigterm(run: Run, scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            run.is_terminated = True
+            scope.cancel()
+            return

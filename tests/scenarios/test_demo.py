@@ -1,0 +1,198 @@
+"""`flowctl-aio demo`, as a user runs it: real processes, real ledgers, real files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from flowctl_aio.components.stellar.transfers import batch_to_golden
+
+from .conftest import golden_lines
+
+FIRST, LAST = 63092982, 63092991
+
+
+def rows_of(folder: Path) -> list[dict]:
+    """All rows under a folder of Parquet files, as the goldens write them, in the order of their files."""
+    rows = []
+    for file in sorted(folder.rglob("*.parquet")):
+        for batch in pq.ParquetFile(file).iter_batches():
+            rows.extend(batch_to_golden(batch))
+    return rows
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("lake", ["lake", "lake8"])
+def test_the_files_hold_exactly_the_expected_events(cli, data, tmp_path, lake):
+    done = cli.run(
+        "demo", "--lake", data / lake / "pubnet", "--network", "pubnet",
+        "--from", str(FIRST), "--to", str(LAST), "--out", tmp_path, "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    expected = [json.loads(line) for line in golden_lines(data, "pubnet", "unified", FIRST, LAST)]
+    assert rows_of(tmp_path) == expected
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["ledgers"] == 10
+    assert report["events"] == Counter(row["kind"] for row in expected)
+    assert report["rows_written"] == len(expected)
+    assert report["files"] == len(list(tmp_path.rglob("*.parquet"))) == 1
+    assert report["bytes_read"] > 0
+    assert report["heartbeats"] >= 3
+
+
+@pytest.mark.timeout(120)
+def test_running_it_twice_replaces_the_rows(cli, tmp_path):
+    for _ in range(2):
+        done = cli.run("demo", "--from", "100", "--to", "130", "--transactions", "5", "--out", tmp_path, "--json")
+        assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert len(rows_of(tmp_path)) == report["rows_written"]
+
+
+def test_without_json_it_ends_with_a_summary(cli, tmp_path):
+    done = cli.run("demo", "--from", "100", "--to", "110", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "events: transfer" in done.stdout
+    assert "rows written" in done.stdout
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_leaves_no_process_and_no_unfinished_file(cli, tmp_path):
+    demo = cli.start("demo", "--from", "2", "--to", "1000000", "--out", tmp_path, "--json")
+    services = wait_for_services(demo)
+    wait_for_traffic(demo, tmp_path)
+    demo.send_signal(signal.SIGINT)
+    _, err = demo.communicate(timeout=30)
+    assert demo.returncode == 130, err
+    _, alive = psutil.wait_procs(services.values(), timeout=10)
+    assert not alive
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".parquet"] == []
+    rows_of(tmp_path)  # whatever is there can be read
+
+
+@pytest.mark.timeout(120)
+def test_a_demo_that_is_killed_takes_its_services_with_it(cli, tmp_path):
+    demo = cli.start("demo", "--from", "2", "--to", "1000000", "--out", tmp_path, "--json")
+    services = wait_for_services(demo)
+    demo.kill()
+    demo.communicate(timeout=30)
+    _, alive = psutil.wait_procs(services.values(), timeout=30)
+    assert not alive
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".parquet"] == []
+
+
+@pytest.mark.timeout(120)
+def test_the_data_flows_on_while_the_plane_is_killed_and_comes_back(cli, tmp_path):
+    demo = cli.start(
+        "demo", "--from", "2", "--to", "6001", "--transactions", "20",
+        "--heartbeat-interval", "0.3", "--out", tmp_path, "--json",
+    )  # fmt: skip
+    services = wait_for_services(demo)
+    wait_for_traffic(demo, tmp_path)
+    services["plane"].kill()
+    out, err = demo.communicate(timeout=90)
+    assert demo.returncode == 0, err
+    report = json.loads(out.splitlines()[-1])
+    assert report["plane_restarts"] == 1
+    assert report["ledgers"] == 6000
+    assert len(rows_of(tmp_path)) == report["rows_written"] == sum(report["events"].values())
+    # The numbers come from the plane that was started again: the services have come back to it by themselves.
+    assert report["services"] == {
+        "arrow-analytics-sink": "healthy",
+        "flowctl-aio-demo": "healthy",
+        "stellar-arrow-source": "healthy",
+        "ttp-arrow-processor": "healthy",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--lake", "{tmp}/nowhere", "--from", "1", "--to", "2"], 1, "no such folder"),
+        (["--lake", "{tmp}", "--from", "5", "--to", "6"], 1, "{tmp}"),
+        (["--lake", "{tmp}"], 2, "--from"),
+        (["--lake", "carrier://pigeon", "--from", "1", "--to", "2"], 1, "carrier"),
+        (["--from", "9", "--to", "3"], 2, "ends before it starts"),
+        (["--from", "0", "--to", "3"], 2, "0 to 3"),
+        (["--from", "x"], 2, "--from"),
+        (["--network", "atlantis"], 2, "atlantis"),
+        (["--mode", "guessed"], 2, "guessed"),
+        (["--frobnicate"], 2, "--frobnicate"),
+        (["--out", "{file}/out"], 2, "{file}"),
+        (["--heartbeat-interval", "0"], 2, "heartbeat_interval"),
+    ],
+)
+def test_a_mistake_gets_one_clear_line(cli, tmp_path, arguments, code, words):
+    file = tmp_path / "file"
+    file.touch()
+    places = {"tmp": str(tmp_path), "file": str(file)}
+    done = cli.run("demo", *(argument.format(**places) for argument in arguments))
+    lines = done.stderr.splitlines()
+    assert (done.returncode, len(lines)) == (code, 1), done.stderr
+    assert lines[0].startswith("flowctl-aio: ")
+    assert words.format(**places) in lines[0]
+
+
+def test_a_missing_ledger_is_named(cli, data, tmp_path):
+    done = cli.run(
+        "demo", "--lake", data / "lake" / "pubnet", "--from", str(LAST), "--to", str(LAST + 5), "--out", tmp_path
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"ledger {LAST + 1} is not in" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("mode", ["unified", "derived"])
+def test_transfers_prints_the_goldens_byte_for_byte(cli, data, mode):
+    done = cli.run(
+        "transfers", "--lake", data / "lake" / "pubnet", "--network", "pubnet",
+        "--from", str(FIRST), "--to", str(LAST), "--mode", mode,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == golden_lines(data, "pubnet", mode, FIRST, LAST)
+
+
+def test_transfers_ends_quietly_when_nobody_reads_on(cli, data):
+    process = cli.start("transfers", "--lake", data / "lake" / "pubnet", "--from", str(FIRST), "--to", str(LAST))
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=30) == 0
+    assert process.stderr.read() == ""
+
+
+def test_transfers_of_a_ledger_without_unified_events_says_so(cli, data):
+    done = cli.run(
+        "transfers", "--lake", data / "lake" / "testnet", "--from", "998", "--to", "998", "--mode", "unified"
+    )  # fmt: skip
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "998" in line
+    assert "derived" in line
+
+
+VERBS = ("plane", "source", "processor", "sink")
+
+
+def wait_for_services(demo: subprocess.Popen[str]) -> dict[str, psutil.Process]:
+    """Return the demo's four processes, by verb, once they run; the test's timeout bounds the wait."""
+    found: dict[str, psutil.Process] = {}
+    while len(found) < len(VERBS):
+        assert demo.poll() is None, demo.communicate()
+        for child in psutil.Process(demo.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.update({verb: child for verb in VERBS if verb in child.cmdline()[:5]})
+    return found
+
+
+def wait_for_traffic(demo: subprocess.Popen[str], out: Path) -> None:
+    """Return once the sink has written something."""
+    while not any(path.is_file() for path in out.rglob("*")):
+        assert demo.poll() is None, demo.communicate()
