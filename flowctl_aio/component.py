@@ -6,13 +6,14 @@ One component object may serve several streams at the same time, each in its own
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 from flowctl_aio.batches import Batch, EventBatch, LedgerBatch
-from flowctl_aio.types import NOTHING, Cursor, Health, ServiceType, StreamRequest
+from flowctl_aio.types import NOTHING, Cursor, Health, ServiceInfo, ServiceType, StreamRequest
 
 # A processor may answer with nothing, one batch, some batches, or be an async generator of them.
 Outputs: TypeAlias = Batch | Sequence[Batch] | None
@@ -38,6 +39,20 @@ class Component:
     max_inflight: int = 16
     metadata: Mapping[str, str] = NOTHING
 
+    def info(self) -> ServiceInfo:
+        """What the component tells the control plane of itself; where it is served, the session adds."""
+        return ServiceInfo(
+            component_id=self.component_id or _kebab(type(self).__name__),
+            service_type=self.service_type,
+            input_event_types=tuple(self.inputs),
+            output_event_types=tuple(self.outputs),
+            max_inflight=self.max_inflight,
+            metadata=dict(self.metadata),
+            name=self.name,
+            version=self.version,
+            description=self.description,
+        )
+
     def lifespan(self) -> AbstractAsyncContextManager[Any]:
         """What the component needs open while it serves; entered before it registers, left after its last stream."""
         return nullcontext()
@@ -49,6 +64,11 @@ class Component:
     def health(self) -> Health:
         """How the component is; asked before each heartbeat."""
         return Health.HEALTHY
+
+
+def _kebab(name: str) -> str:
+    """`TokenTransfers` → `token-transfers`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
 
 
 class Source(Component):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Self
 
 import anyio
 from anyio.abc import TaskGroup
@@ -23,6 +21,7 @@ from flowctl_aio.control.registration import Registration
 from flowctl_aio.errors import ConfigError, SessionClosedError, UsageError
 from flowctl_aio.owner import OwnerTask, Started
 from flowctl_aio.peers import Peers
+from flowctl_aio.pulse import Metrics, Pulse
 from flowctl_aio.serving import Served, services_of
 from flowctl_aio.streams.processor import ProcessorClient
 from flowctl_aio.streams.sink import SinkClient
@@ -32,15 +31,6 @@ from flowctl_aio.transport.server import Server, open_server
 from flowctl_aio.types import NOTHING, Dialect, Health, ServiceInfo, ServiceStatus, ServiceType
 
 logger = logging.getLogger(__name__)
-
-
-class MetricsProvider(Protocol):
-    """Whoever has numbers to send with each heartbeat."""
-
-    def get_metrics(self) -> Mapping[str, float]: ...
-
-
-Metrics: TypeAlias = MetricsProvider | Callable[[], Mapping[str, float]]
 
 
 class FlowctlSession:
@@ -67,14 +57,12 @@ class FlowctlSession:
     ) -> None:
         self.config = config or FlowctlConfig()
         self._component = component if isinstance(component, Component) else None
-        self.info = _info_of(component, self.config)
-        self.health: Health | None = None
-        self._metrics = metrics
+        self.info = _configured(component.info() if isinstance(component, Component) else component, self.config)
         self._lifecycle = Lifecycle(self.info.component_id)
+        self._pulse = Pulse(self.info.component_id, self._lifecycle, self._component, metrics)
         self._owner = OwnerTask(self._main, name=f"flowctl_aio session {self.info.component_id}")
         self._stop = anyio.Event()
         self._left = anyio.Event()
-        self._born = time.monotonic()
         self._peers = Peers(self.info, self.config, self._discover)
         self._fault: Exception | None = None
         self._served: Served[Any] | None = None
@@ -122,38 +110,18 @@ class FlowctlSession:
         """What is spoken with the plane; None until it has answered."""
         return self._plane.dialect if self._plane is not None else None
 
+    @property
+    def health(self) -> Health | None:
+        """What the heartbeats say instead of what the component says; None lets the component speak."""
+        return self._pulse.health
+
+    @health.setter
+    def health(self, health: Health | None) -> None:
+        self._pulse.health = health
+
     def metrics(self) -> dict[str, float]:
         """What the next heartbeat would say."""
-        numbers: dict[str, float] = {"service_status": 1.0, "uptime_seconds": time.monotonic() - self._born}
-        if self._registration is not None:
-            numbers["registrations_total"] = self._registration.registrations
-            numbers["heartbeats_total"] = self._registration.beats
-            numbers["heartbeats_missed_total"] = self._registration.missed_beats
-        if self._served is not None:
-            traffic = self._served.traffic
-            numbers["streams"] = traffic.streams
-            numbers["streams_total"] = traffic.streams_total
-            numbers["errors_total"] = traffic.faults
-            for name in ("batches", "rows", "bytes"):
-                numbers[f"{name}_in_total"] = getattr(traffic, f"{name}_in")
-                numbers[f"{name}_out_total"] = getattr(traffic, f"{name}_out")
-        for provider in (self._component, self._metrics):
-            numbers.update(self._numbers_of(provider))
-        return numbers
-
-    def _numbers_of(self, provider: Component | Metrics | None) -> Mapping[str, float]:
-        """A provider's numbers; its failure is a log line, not the end of the heartbeat."""
-        if provider is None:
-            return {}
-        try:
-            if isinstance(provider, Component):
-                numbers = provider.metrics()
-            else:
-                numbers = provider() if callable(provider) else provider.get_metrics()
-            return {name: float(number) for name, number in numbers.items()}
-        except Exception:
-            logger.exception("%s: the metrics provider failed", self.info.component_id)
-            return {}
+        return self._pulse.read_metrics()
 
     # Its life
 
@@ -341,11 +309,12 @@ class FlowctlSession:
             component,
             self.info,
             self.config,
-            health=self._health,
-            metrics=lambda: self._numbers_of(component),
+            health=self._pulse.read_health,
+            metrics=self._pulse.read_component,
             on_fault=self._note_fault,
         )
         self._served = served
+        self._pulse.traffic = lambda: served.traffic
         self._server = await stack.enter_async_context(
             open_server(
                 services_of(served),
@@ -365,9 +334,8 @@ class FlowctlSession:
             open_control_channel(self.config.endpoint, insecure=self.config.insecure)
         )
         self._plane = PlaneClient(channel, self.config)
-        self._registration = Registration(
-            self._plane, self.info, self.config, self._lifecycle, lambda: (self._health(), self.metrics())
-        )
+        self._registration = Registration(self._plane, self.info, self.config, self._lifecycle, self._pulse.read)
+        self._pulse.registration = self._registration
         stack.push_async_callback(self._farewell, self._registration)
         await self._registration.attempt_first()
 
@@ -403,20 +371,6 @@ class FlowctlSession:
             self._is_interrupted = True
             self._host.cancel()
 
-    def _health(self) -> Health:
-        if self.state is State.DRAINING:
-            return Health.STOPPING
-        if self.health is not None:
-            return self.health
-        if self._component is None:
-            return Health.HEALTHY
-        try:
-            return Health(self._component.health())
-        except Exception:
-            # Who cannot say how he is, is not well; but he goes on beating, and says so.
-            logger.exception("%s: the health probe failed", self.info.component_id)
-            return Health.UNHEALTHY
-
     def _note_fault(self, error: Exception) -> None:
         logger.error("%s: %s in the component", self.info.component_id, type(error).__name__, exc_info=error)
         if self.config.on_component_error == "stop":
@@ -434,28 +388,9 @@ class FlowctlSession:
         return self._plane
 
 
-def _info_of(subject: Component | ServiceInfo, config: FlowctlConfig) -> ServiceInfo:
-    """What a component says of itself; the configured id wins over its own."""
-    if isinstance(subject, ServiceInfo):
-        info = subject
-    else:
-        info = ServiceInfo(
-            component_id=subject.component_id or _kebab(type(subject).__name__),
-            service_type=subject.service_type,
-            input_event_types=tuple(subject.inputs),
-            output_event_types=tuple(subject.outputs),
-            max_inflight=subject.max_inflight,
-            metadata=dict(subject.metadata),
-            name=subject.name,
-            version=subject.version,
-            description=subject.description,
-        )
+def _configured(info: ServiceInfo, config: FlowctlConfig) -> ServiceInfo:
+    """The configured id wins over the component's own."""
     info = replace(info, component_id=config.component_id or info.component_id)
     if not info.component_id:
         raise ConfigError("a service needs a component_id")
     return info
-
-
-def _kebab(name: str) -> str:
-    """`TokenTransfers` → `token-transfers`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
