@@ -145,6 +145,38 @@ async def test_a_plain_processor_gets_rows_and_keeps_their_order(driver, add, se
     assert {row.event_type for row in rows} == {"done"}
 
 
+async def test_plain_rows_that_come_close_behind_each_other_are_handed_on_together(driver):
+    async with (
+        listening(wire.add_LedgerSourceServicer_to_server, ClassicSource()) as address,
+        driver.source(address) as source,
+    ):
+        batches = [batch async for batch in source.stream(1, 500)]
+    assert [ledger.sequence for batch in batches for ledger in batch] == list(range(1, 501))
+    assert len(batches) < 250
+
+
+async def test_rows_that_came_before_a_plain_peer_failed_are_handed_on_first(driver):
+    class Failing(ClassicSource):
+        async def StreamRawLedgers(self, request, context):
+            async for ledger in super().StreamRawLedgers(request, context):
+                yield ledger
+            await context.abort(grpc.StatusCode.DATA_LOSS, "the disk is gone")
+
+    seen = []
+
+    async def read(stream):
+        async for batch in stream:
+            seen.extend(ledger.sequence for ledger in batch)
+
+    async with (
+        listening(wire.add_LedgerSourceServicer_to_server, Failing()) as address,
+        driver.source(address) as source,
+    ):
+        with pytest.raises(PeerError, match="the disk is gone"):
+            await read(source.stream(1, 20))
+    assert seen == list(range(1, 21))
+
+
 async def test_a_plain_classic_sink_acknowledges_what_was_sent(driver):
     servicer = ClassicSink()
     async with listening(add_of("EventSink"), servicer) as address, driver.sink(address) as sink:
