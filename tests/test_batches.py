@@ -1,3 +1,5 @@
+"""Claims about batches: what goes in comes back, and columns that do not fit are refused."""
+
 from datetime import UTC, datetime, timedelta, timezone
 
 import pyarrow as pa
@@ -17,25 +19,9 @@ from flowctl_aio.batches import (
 )
 from flowctl_aio.errors import CodecError, SchemaMismatchError
 from flowctl_aio.types import Cursor, Event, RawLedger
+from tests.strategies import events, ledgers
 
 quick = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-moments = st.datetimes(timezones=st.just(UTC))
-cursors = st.builds(Cursor, st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1))
-metadata = st.dictionaries(texts, texts, max_size=3)
-ledgers = st.builds(RawLedger, st.integers(0, 2**32 - 1), st.binary(max_size=40), st.none() | moments, texts, metadata)
-events = st.builds(
-    Event,
-    event_type=texts,
-    payload=st.binary(max_size=40),
-    id=texts,
-    schema_version=st.integers(0, 2**32 - 1),
-    timestamp=st.none() | moments,
-    metadata=metadata,
-    content_type=texts,
-    source=texts,
-    cursor=st.none() | cursors,
-)
 
 TWO = [RawLedger(7, b"seven", datetime(2025, 1, 1, tzinfo=UTC), "test", {"a": "b"}), RawLedger(8, b"eight")]
 TYPED = pa.record_batch({"asset": ["XLM", "USDC", "EUR"], "amount": [5, 6, 7]})

@@ -26,12 +26,13 @@ from flowctl_aio import (
     ServiceType,
     tune_malloc,
 )
-from flowctl_aio.cli.children import Child, open_child
+from flowctl_aio.cli.children import Child, ChildError, open_child
 from flowctl_aio.cli.display import Run, keep_showing, keep_watching, summary, watch_once
 from flowctl_aio.cli.lake_options import LakeOptions
 from flowctl_aio.components.stellar.transfers import Mode
 
 EPOCH = 16  # batches of about a MiB until the sink has to make them durable
+PLANE_ATTEMPTS, PLANE_PAUSE = 10, 0.5  # to start the plane again, and the seconds between them
 DRAIN = 3.0  # seconds for each service to end its streams, once the range is through
 
 
@@ -132,14 +133,22 @@ async def _stream(run: Run, plan: _Plan, plane: str) -> None:
 
 async def _keep_plane(run: Run, group: TaskGroup, *, task_status: TaskStatus[str]) -> None:
     """Keep a plane running, on the same port if it has to start again."""
-    bind = "127.0.0.1:0"
+    async with open_child(group, "plane", "plane", "--bind=127.0.0.1:0") as child:
+        endpoint = child.endpoint
+        task_status.started(endpoint)
+        await child.wait()
     while True:
-        async with open_child(group, "plane", "plane", f"--bind={bind}") as child:
-            if bind.endswith(":0"):
-                bind = child.endpoint
-                task_status.started(bind)
-            await child.wait()
         run.plane_restarts += 1
+        for attempt in range(PLANE_ATTEMPTS):
+            try:
+                async with open_child(group, "plane", "plane", f"--bind={endpoint}") as child:
+                    await child.wait()
+                break
+            except ChildError:
+                # Somebody's outgoing connection may have the port for a moment.
+                if attempt == PLANE_ATTEMPTS - 1:
+                    raise
+                await anyio.sleep(PLANE_PAUSE)
 
 
 async def _watch(child: Child) -> None:

@@ -66,7 +66,7 @@ class Moody:
 @pytest.fixture
 async def moody():
     plane = Moody()
-    config = FlowctlConfig(heartbeat_interval=0.02, register_timeout=0.2, heartbeat_timeout=0.2, unregister_timeout=0.1)
+    config = FlowctlConfig(heartbeat_interval=0.02, register_timeout=1, heartbeat_timeout=3, unregister_timeout=0.5)
     lifecycle = Lifecycle("svc")
     lifecycle.move(State.CONNECTING)
     async with open_server(plane.services()) as server, open_control_channel(server.endpoint) as channel:

@@ -1,0 +1,69 @@
+"""What a session tells the plane of its health and in its numbers."""
+
+from __future__ import annotations
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from flowctl_aio import FlowctlSession
+from flowctl_aio.types import Health
+
+from .conftest import INFO, Numbers
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_explicit_health_is_what_the_plane_hears(plane, config):
+    async with FlowctlSession(INFO, config) as session:
+        for health in (Health.DEGRADED, Health.UNHEALTHY, Health.HEALTHY):
+            session.health = health
+            with anyio.fail_after(5):
+                await plane.wait_for_service("svc", health)
+
+
+async def test_the_plane_hears_that_a_session_is_stopping(plane, config):
+    async with FlowctlSession(INFO, config) as session:
+        session.stop()
+        with anyio.fail_after(5):
+            await plane.wait_for_service("svc", Health.STOPPING)
+
+
+async def test_a_health_probe_that_fails_is_unhealthy_and_the_session_goes_on(plane, config):
+    class Probing(Numbers):
+        broken = True
+
+        def health(self):
+            if self.broken:
+                raise RuntimeError("probe")
+            return Health.HEALTHY
+
+    component = Probing()
+    async with FlowctlSession(component, config):
+        with anyio.fail_after(5):
+            await plane.wait_for_service("numbers", Health.UNHEALTHY)
+            component.broken = False
+            await plane.wait_for_service("numbers", Health.HEALTHY)
+
+
+@pytest.mark.parametrize(
+    "provider", [lambda: 1 / 0, lambda: None, lambda: {"n": "many"}, lambda: {"n": [1]}, lambda: ["n"]]
+)
+async def test_a_metrics_provider_that_fails_sends_none_and_the_session_goes_on(plane, config, provider):
+    async with FlowctlSession(INFO, config, metrics=provider) as session:
+        with anyio.fail_after(5):
+            await plane.wait_until(lambda: session.metrics()["heartbeats_total"] >= 3)
+        assert "n" not in plane.services()[0].metrics
+
+
+async def test_metrics_reach_the_plane_also_when_they_are_not_finite(plane, config):
+    class Provider:
+        def get_metrics(self):
+            return {"lag": 2, "ok": True, "nan": float("nan"), "inf": float("inf")}
+
+    async with FlowctlSession(INFO, config, metrics=Provider()):
+        with anyio.fail_after(5):
+            await plane.wait_until(lambda: plane.services()[0].metrics)
+        metrics = plane.services()[0].metrics
+    assert (metrics["lag"], metrics["ok"]) == (2.0, 1.0)
+    assert not {"nan", "inf"} & set(metrics)

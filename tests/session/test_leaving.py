@@ -1,0 +1,144 @@
+"""Leaving a session: every way out unregisters, and nothing stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from flowctl_aio import FlowctlConfig, FlowctlSession
+from flowctl_aio.control.lifecycle import State
+from flowctl_aio.errors import SessionClosedError, UsageError
+
+from .conftest import INFO, Numbers, ids, is_uncancelled, tasks
+
+pytestmark = pytest.mark.anyio
+
+
+class Way(Exception):  # noqa: N818 - a way out, not a fault
+    pass
+
+
+async def by_return(session):
+    pass
+
+
+async def by_exception(session):
+    raise Way
+
+
+async def by_cancellation(session):
+    asyncio.current_task().cancel()
+    await anyio.sleep_forever()
+
+
+async def by_stop(session):
+    session.stop()
+    await session.wait_stopped()
+
+
+async def by_task_failure(session):
+    async def fail():
+        raise Way
+
+    session.start_soon(fail)
+    await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize(
+    ("way", "outcome"),
+    [
+        (by_return, None),
+        (by_exception, Way),
+        (by_cancellation, asyncio.CancelledError),
+        (by_stop, None),
+        (by_task_failure, Way),
+    ],
+)
+async def test_every_way_out_unregisters(plane, config, way, outcome):
+    seen = []
+
+    async def live():
+        async with FlowctlSession(Numbers(), config) as session:
+            seen.append(session)
+            assert ids(plane) == ["numbers"]
+            await way(session)
+
+    task = asyncio.create_task(live())
+    await asyncio.wait([task])
+    ended_by = asyncio.CancelledError if task.cancelled() else task.exception() and type(task.exception())
+    assert ended_by is outcome
+    assert ids(plane) == []
+    assert seen[0].state is State.CLOSED
+
+
+async def test_the_blocks_own_error_wins_over_a_tasks(plane, config):
+    async def fail():
+        raise KeyError("task")
+
+    async def live():
+        async with FlowctlSession(INFO, config) as session:
+            session.start_soon(fail)
+            try:
+                await anyio.sleep_forever()
+            finally:
+                raise Way
+
+    with pytest.raises(Way):
+        await live()
+    assert is_uncancelled()
+
+
+async def test_a_timeout_around_a_session_is_a_timeout(plane, config):
+    with pytest.raises(TimeoutError), anyio.fail_after(0.05):
+        async with FlowctlSession(INFO, config):
+            await anyio.sleep_forever()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05), FlowctlSession(INFO, config):
+            await anyio.sleep_forever()
+    assert ids(plane) == []
+    assert is_uncancelled()
+
+
+async def test_a_closed_session_says_so(plane, config):
+    async with FlowctlSession(INFO, config) as session:
+        pass
+    with pytest.raises(SessionClosedError):
+        await session.list_services()
+    with pytest.raises(SessionClosedError):
+        await session.wait_for(State.REGISTERED)
+    with pytest.raises(SessionClosedError):
+        async with session.source("localhost:1"):
+            pass
+    with pytest.raises(UsageError, match="not open"):
+        session.start_soon(anyio.sleep, 1)
+    await session.wait_stopped()
+    await session.aclose()
+
+
+async def test_five_lives_in_a_row_leave_no_task(plane, config, until):
+    before = tasks()
+    for _ in range(5):
+        async with FlowctlSession(Numbers(), config):
+            pass
+    await until(lambda: tasks() <= before)
+
+
+async def test_two_sessions_live_in_one_loop(plane, config):
+    async with FlowctlSession(Numbers(), config) as one, FlowctlSession(INFO, config) as two:
+        assert ids(plane) == ["numbers", "svc"]
+        async with two.source() as source, source.stream(1, 3) as stream:
+            assert [row.sequence async for batch in stream for row in batch] == [1, 2, 3]
+        assert one.metrics()["rows_out_total"] == 3
+    assert ids(plane) == []
+
+
+async def test_its_repr_tells_who_where_and_how():
+    session = FlowctlSession(Numbers(), FlowctlConfig(enabled=False))
+    assert repr(session) == "<FlowctlSession numbers idle>"
+    async with session:
+        assert re.fullmatch(r"<FlowctlSession numbers degraded at 127\.0\.0\.1:\d+>", repr(session))
+    assert "closed" in repr(session)

@@ -1,0 +1,155 @@
+"""Planes that are away, come back, forget, or speak one dialect."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from flowctl_aio import EmbeddedControlPlane, FlowctlConfig, FlowctlSession
+from flowctl_aio.control.lifecycle import State
+from flowctl_aio.errors import PeerNotFoundError, RegistrationError, UsageError
+from flowctl_aio.plane.classic import SERVICE as CLASSIC_SERVICE
+from flowctl_aio.plane.classic import ClassicControlPlane
+from flowctl_aio.plane.registry import Registry
+from flowctl_aio.plane.runs import Runs
+from flowctl_aio.transport.server import open_server
+from flowctl_aio.types import Dialect, Health, ServiceType
+
+from .conftest import INFO, Numbers, ids, is_uncancelled
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_plane_that_is_away_degrades_and_the_service_registers_when_it_comes(config):
+    async with EmbeddedControlPlane() as away:
+        endpoint = away.endpoint
+    config = replace(config, endpoint=endpoint)
+    async with FlowctlSession(Numbers(), config) as session:
+        assert session.state is State.DEGRADED
+        assert re.fullmatch(r"sim-SERVICE_TYPE_SOURCE-\d{14}-[0-9a-f]{8}", session.service_id)
+        async with EmbeddedControlPlane(endpoint) as plane:
+            with anyio.fail_after(10):
+                assert await session.wait_for(State.REGISTERED) is State.REGISTERED
+                status = await plane.wait_for_service("numbers", Health.HEALTHY)
+            # The simulated id was never sent.
+            assert ids(plane) == ["numbers"]
+            assert status.info.endpoint == session.endpoint
+            assert session.service_id == "numbers"
+
+
+async def test_a_plane_that_restarts_empty_gets_the_service_back(config):
+    async with EmbeddedControlPlane() as first:
+        config = replace(config, endpoint=first.endpoint)
+        session = FlowctlSession(INFO, config)
+        await session.__aenter__()
+    try:
+        with anyio.fail_after(10):
+            await session.wait_for(State.DEGRADED)
+            async with EmbeddedControlPlane(config.endpoint) as second:
+                await second.wait_for_service("svc", Health.HEALTHY)
+                await session.wait_for(State.REGISTERED)
+                assert session.metrics()["registrations_total"] == 2
+                await session.aclose()
+                assert ids(second) == []
+    finally:
+        await session.aclose()
+
+
+async def test_a_service_that_the_plane_forgot_registers_again_with_its_next_beat(plane, config):
+    async with FlowctlSession(INFO, config) as session:
+        with anyio.fail_after(5):
+            await plane.wait_for_service("svc", Health.HEALTHY)
+            await session._plane.unregister("svc")
+            await plane.wait_for_service("svc", Health.HEALTHY)
+            await plane.wait_until(lambda: session.metrics()["registrations_total"] == 2)
+        assert session.state is State.REGISTERED
+
+
+async def test_a_plane_outage_does_not_stop_data(config):
+    async with EmbeddedControlPlane() as plane:
+        config = replace(config, endpoint=plane.endpoint)
+        source, reader = FlowctlSession(Numbers(), config), FlowctlSession(INFO, config)
+        await source.__aenter__()
+        await reader.__aenter__()
+        client = reader.source()
+        numbers = await client.__aenter__()
+    with anyio.fail_after(10):
+        await source.wait_for(State.DEGRADED)
+        async with numbers.stream(1, 5) as stream:
+            assert len([batch async for batch in stream]) == 5
+        await client.__aexit__(None, None, None)
+        await reader.aclose()
+        await source.aclose()
+
+
+class ClassicOnly:
+    """A plane that knows nothing of v1."""
+
+    def __init__(self) -> None:
+        def now() -> datetime:
+            return datetime.now(UTC)
+
+        def changed(*_) -> None:
+            pass
+
+        self.registry = Registry(heartbeat_ttl=30, now=now, monotonic=time.monotonic, changed=changed)
+        self.runs = Runs(now=now, changed=changed)
+
+    def services(self):
+        return {CLASSIC_SERVICE: ClassicControlPlane(self.registry, self.runs, lambda: "").methods()}
+
+
+@pytest.mark.parametrize("dialect", ["auto", "classic"])
+async def test_a_classic_plane_is_spoken_to_in_classic(config, until, dialect):
+    plane = ClassicOnly()
+    config = replace(config, dialect=dialect)
+    async with (
+        open_server(plane.services()) as server,
+        FlowctlSession(INFO, replace(config, endpoint=server.endpoint)) as session,
+    ):
+        assert (session.state, session.dialect) == (State.REGISTERED, Dialect.CLASSIC)
+        await until(lambda: session.metrics()["heartbeats_total"] >= 3)
+        assert session.state is State.REGISTERED
+        [status] = await session.list_services()
+        assert (status.service_id, status.info.service_type) == ("svc", ServiceType.PROCESSOR)
+        # Classic tells no endpoints, so nobody can be discovered.
+        with pytest.raises(PeerNotFoundError):
+            async with session.source():
+                pass
+    assert is_uncancelled()
+
+
+async def test_a_classic_plane_refuses_who_insists_on_v1(config):
+    async with open_server(ClassicOnly().services()) as server:
+        with pytest.raises(RegistrationError, match="RegisterComponent"):
+            async with FlowctlSession(INFO, replace(config, endpoint=server.endpoint, dialect="v1")):
+                pytest.fail("entered")
+
+
+@pytest.mark.parametrize(("choice", "spoken"), [("auto", Dialect.V1), ("v1", Dialect.V1), ("classic", Dialect.CLASSIC)])
+async def test_the_dialect_is_the_one_that_was_chosen(plane, config, choice, spoken):
+    async with FlowctlSession(INFO, replace(config, dialect=choice)) as session:
+        assert session.dialect is spoken
+        with anyio.fail_after(5):
+            await plane.wait_until(lambda: session.metrics()["heartbeats_total"] >= 2)
+        assert ids(plane) == ["svc"]
+    assert ids(plane) == []
+
+
+async def test_without_a_plane_streams_by_address_work():
+    off = FlowctlConfig(enabled=False, endpoint="http://nowhere", drain_timeout=0.2)
+    async with FlowctlSession(Numbers(), off) as source, FlowctlSession(INFO, off) as session:
+        assert session.state is State.DEGRADED
+        async with session.source(source.endpoint) as client, client.stream(1, 2) as stream:
+            assert len([batch async for batch in stream]) == 2
+        with pytest.raises(UsageError, match="no control plane"):
+            await session.list_services()
+        with pytest.raises(UsageError, match="no control plane"):
+            async with session.source():
+                pass
