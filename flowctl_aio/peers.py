@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Protocol, TypeAlias
 from weakref import WeakSet
 
+import anyio
+
 from flowctl_aio.config import FlowctlConfig
-from flowctl_aio.errors import PeerNotFoundError, UsageError
+from flowctl_aio.errors import PeerNotFoundError, PlaneUnavailableError, UsageError
 from flowctl_aio.streams.handshake import Role, meet
 from flowctl_aio.streams.processor import ProcessorClient
 from flowctl_aio.streams.sink import SinkClient
@@ -19,6 +21,7 @@ from flowctl_aio.transport.channel import open_data_channel
 from flowctl_aio.types import Dialect, Health, ServiceInfo, ServiceStatus, ServiceType
 
 Discover: TypeAlias = Callable[[ServiceType, Sequence[str]], Awaitable[list[ServiceStatus]]]
+DISCOVER_PAUSE = 0.25
 USABLE = (Health.HEALTHY, Health.DEGRADED)
 
 
@@ -98,6 +101,17 @@ class Peers:
             yield channel
 
     async def _find(self, service_type: ServiceType, event_types: Sequence[str]) -> str:
+        """The endpoint of a peer that fits. Services start in any order, so one that is not there yet is waited for."""
+        deadline = anyio.current_time() + self._config.discover_timeout
+        while True:
+            try:
+                return await self._find_now(service_type, event_types)
+            except (PeerNotFoundError, PlaneUnavailableError):
+                if anyio.current_time() + DISCOVER_PAUSE >= deadline:
+                    raise
+            await anyio.sleep(DISCOVER_PAUSE)
+
+    async def _find_now(self, service_type: ServiceType, event_types: Sequence[str]) -> str:
         found = [
             status
             for status in await self._discover(service_type, event_types)

@@ -212,7 +212,7 @@ class FlowctlSession:
         """A source: at `address`, or a healthy one that gives what this service takes.
 
         Raises, on entering:
-            PeerNotFoundError: if discovery finds none.
+            PeerNotFoundError: if discovery finds none within `discover_timeout`.
             StreamError: if there is none at the address.
 
         Cancellation: closes the channel and its streams.
@@ -225,7 +225,7 @@ class FlowctlSession:
         """A processor: at `address`, or a healthy one that takes what this service gives.
 
         Raises, on entering:
-            PeerNotFoundError: if discovery finds none.
+            PeerNotFoundError: if discovery finds none within `discover_timeout`.
             StreamError: if there is none at the address.
 
         Cancellation: closes the channel and its streams.
@@ -240,7 +240,7 @@ class FlowctlSession:
         Leaving the block flushes; leaving it by an exception abandons the open epoch.
 
         Raises, on entering:
-            PeerNotFoundError: if discovery finds none.
+            PeerNotFoundError: if discovery finds none within `discover_timeout`.
             StreamError: if there is none at the address.
 
         Raises, on leaving:

@@ -54,7 +54,7 @@ async def plane() -> AsyncIterator[EmbeddedControlPlane]:
 @pytest.fixture
 def config(plane: EmbeddedControlPlane) -> FlowctlConfig:
     """Settings that talk to `plane`, at a pace for tests."""
-    return FlowctlConfig(endpoint=plane.endpoint, heartbeat_interval=0.1, drain_timeout=2.0)
+    return FlowctlConfig(endpoint=plane.endpoint, heartbeat_interval=0.1, discover_timeout=0.3, drain_timeout=2.0)
 
 
 @pytest.fixture

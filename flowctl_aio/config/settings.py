@@ -22,6 +22,7 @@ class FlowctlConfig:
         dialect: `auto` tries v1 and falls back to classic where the plane does not know it.
         heartbeat_interval: between two beats; at most a third of the plane's lease is wise.
         register_timeout, heartbeat_timeout, query_timeout: limits of one call to the plane.
+        discover_timeout: how long to wait for a peer that the plane does not know yet.
         drain_timeout: from the wish to stop until everything is cancelled.
         unregister_timeout: limit of the farewell.
         bind: where the data plane listens; port 0 takes a free one.
@@ -41,6 +42,7 @@ class FlowctlConfig:
     register_timeout: float = 10.0
     heartbeat_timeout: float = 5.0
     query_timeout: float = 5.0
+    discover_timeout: float = 5.0
     drain_timeout: float = 15.0
     unregister_timeout: float = 1.0
     bind: str = "127.0.0.1:0"

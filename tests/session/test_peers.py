@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
 import anyio
 import anyio.lowlevel
 import pytest
 
-from flowctl_aio import FlowctlConfig, FlowctlSession
+from flowctl_aio import EmbeddedControlPlane, FlowctlConfig, FlowctlSession
 from flowctl_aio.component import Processor
 from flowctl_aio.errors import ConfigError, PeerNotFoundError, StreamError, UsageError
 from flowctl_aio.types import Health
@@ -29,6 +32,36 @@ async def test_discovery_that_finds_nobody_says_what_was_looked_for(plane, confi
         with pytest.raises(PeerNotFoundError, match="no healthy sink for E"):
             async with session.sink():
                 pass
+
+
+async def test_a_peer_that_registers_a_little_later_is_waited_for(plane, config):
+    patient = replace(config, discover_timeout=5.0)
+    async with FlowctlSession(INFO, patient) as session, AsyncExitStack() as stack:
+
+        async def come_late() -> None:
+            await plane.wait_changed()
+            await stack.enter_async_context(FlowctlSession(Numbers(), config))
+
+        session.start_soon(come_late)
+        async with session.source() as source:
+            assert source.peer.speaks_arrow
+
+
+async def test_a_plane_that_is_away_for_a_moment_does_not_end_a_discovery(plane, config):
+    patient = replace(config, discover_timeout=5.0)
+    async with FlowctlSession(Numbers(), config), FlowctlSession(INFO, patient) as session:
+        await plane.aclose()
+        async with anyio.create_task_group() as group:
+            found = anyio.Event()
+
+            async def discover() -> None:
+                async with session.source():
+                    found.set()
+
+            group.start_soon(discover)
+            async with EmbeddedControlPlane(plane.endpoint):
+                with anyio.fail_after(5):
+                    await found.wait()
 
 
 async def test_discovery_takes_the_end_that_fits(plane, config):
