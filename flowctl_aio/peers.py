@@ -40,7 +40,11 @@ class Peers:
     def __init__(self, info: ServiceInfo, config: FlowctlConfig, discover: Discover) -> None:
         self._info, self._config, self._discover = info, config, discover
         self._opened: WeakSet[_Abortable] = WeakSet()
-        self._error: Exception | None = None
+        self._error: Exception | None = UsageError(f"the session of {info.component_id} is not open")
+
+    def open(self) -> None:
+        """From now on clients may be opened."""
+        self._error = None
 
     def abort(self, error: Exception) -> None:
         """End every stream and epoch at once, and open no more; whoever waits for one gets `error`."""

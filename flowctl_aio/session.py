@@ -13,12 +13,12 @@ from typing import Any, Self
 import anyio
 from anyio.abc import TaskGroup
 
-from flowctl_aio.component import Component
+from flowctl_aio.component import Component, Processor, Sink, Source
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.control.lifecycle import Lifecycle, State
 from flowctl_aio.control.plane import PlaneClient
 from flowctl_aio.control.registration import Registration
-from flowctl_aio.errors import ConfigError, SessionClosedError, UsageError
+from flowctl_aio.errors import ConfigError, FlowctlError, SessionClosedError, UsageError
 from flowctl_aio.owner import OwnerTask, Started
 from flowctl_aio.peers import Peers
 from flowctl_aio.pulse import Metrics, Pulse
@@ -55,6 +55,12 @@ class FlowctlSession:
     def __init__(
         self, component: Component | ServiceInfo, config: FlowctlConfig | None = None, metrics: Metrics | None = None
     ) -> None:
+        if not isinstance(component, Source | Processor | Sink | ServiceInfo):
+            raise UsageError(
+                f"a session is made from a Source, a Processor, a Sink or a ServiceInfo, not {component!r}"
+            )
+        if not isinstance(config, FlowctlConfig | None):
+            raise UsageError(f"the config of a session is a FlowctlConfig, not {config!r}")
         self.config = config or FlowctlConfig()
         self._component = component if isinstance(component, Component) else None
         self.info = _configured(component.info() if isinstance(component, Component) else component, self.config)
@@ -290,6 +296,7 @@ class FlowctlSession:
                 async with anyio.create_task_group() as self._tasks:
                     if self._registration is not None:
                         self._tasks.start_soon(self._registration.keep_registered, name="flowctl_aio heartbeat")
+                    self._peers.open()
                     started()
                     await self._stop.wait()
                     await self._drain()
@@ -372,7 +379,9 @@ class FlowctlSession:
             self._host.cancel()
 
     def _note_fault(self, error: Exception) -> None:
-        logger.error("%s: %s in the component", self.info.component_id, type(error).__name__, exc_info=error)
+        # One of ours says all there is to say; anything else needs its traceback.
+        foreign = None if isinstance(error, FlowctlError) else error
+        logger.error("%s: %s: %s", self.info.component_id, type(error).__name__, error, exc_info=foreign)
         if self.config.on_component_error == "stop":
             self._fault = error
             self.stop()

@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError
 
 from flowctl_aio import __version__
 from flowctl_aio.cli.children import ChildError
-from flowctl_aio.errors import ConfigError, FlowctlError
+from flowctl_aio.errors import ConfigError, FlowctlError, PeerError
 from flowctl_aio.owner import lone
 
 app = App(
@@ -21,8 +21,16 @@ app = App(
     help_format="plaintext",
     result_action="return_value",
 )
-for verb in ("demo", "transfers", "plane", "source", "processor", "sink"):
-    app.command(f"flowctl_aio.cli.{verb}:{verb}", name=verb)
+VERBS = {
+    "demo": "Run the whole pipeline on this machine.",
+    "transfers": "Print the token transfers of a range of ledgers.",
+    "plane": "Run a control plane.",
+    "source": "Serve ledgers.",
+    "processor": "Serve token transfers out of ledgers.",
+    "sink": "Write events into Parquet files.",
+}
+for verb, text in VERBS.items():
+    app.command(f"flowctl_aio.cli.{verb}:{verb}", name=verb, help=text)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -33,6 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     # A fork after gRPC has started breaks both sides; with this set, only the child.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # noqa: TID251 - the command line owns its process
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # noqa: TID251 - what goes wrong we say ourselves, in one line
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         code = app(list(arguments), exit_on_error=False, print_error=False)
@@ -46,14 +55,26 @@ def run(arguments: Sequence[str]) -> int:
         # Whoever was reading has seen enough, and Python must not try to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ModuleNotFoundError as error:
+        return fail(f"this needs {error.name}: install flowctl-aio[all]", 2)
     except (FlowctlError, OSError, ExceptionGroup) as error:
-        cause = lone(error)
-        code = cause.code if isinstance(cause, ChildError) and cause.code in (1, 2) else 1
-        return fail(str(cause) or type(cause).__name__, 2 if isinstance(cause, ConfigError) else code)
+        return fail(*_verdict(lone(error)))
     return code if isinstance(code, int) else 0
+
+
+def _verdict(error: BaseException) -> tuple[str, int]:
+    """What to say of an error, and the exit code."""
+    if isinstance(error, ConfigError):
+        return str(error), 2
+    if isinstance(error, ChildError):
+        return str(error), error.code if error.code in (1, 2) else 1
+    if isinstance(error, PeerError) and error.details:
+        return error.details, 1
+    return str(error) or type(error).__name__, 1
 
 
 def fail(sentence: str, code: int) -> int:
     """Say what went wrong in one line."""
-    print(f"flowctl-aio: {' '.join(sentence.split())}", file=sys.stderr)
+    if sys.stderr is not None:
+        print(f"flowctl-aio: {' '.join(sentence.split())}", file=sys.stderr)
     return code

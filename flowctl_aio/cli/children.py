@@ -17,6 +17,7 @@ from anyio.streams.text import TextReceiveStream
 from flowctl_aio.errors import ComponentError
 
 STOP_TIMEOUT = 10.0
+PREFIX = "flowctl-aio: "
 
 
 class ChildError(ComponentError):
@@ -37,28 +38,35 @@ class Child:
 
     Attributes:
         endpoint: where it listens.
-        last_words: what it wrote last on standard error.
+        last_words: its own word on why it failed.
     """
 
     name: str
     process: Process
     endpoint: str = ""
+    is_verbose: bool = False
     last_words: str = ""
     fell_silent: anyio.Event = field(default_factory=anyio.Event)
+
+    def tell(self) -> None:
+        """Ask it to end; leaving its block waits for that."""
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
 
     async def wait(self) -> ChildError:
         """Return, once the process has ended, what to say of it."""
         code = await self.process.wait()
         await self.fell_silent.wait()
-        return ChildError(self.name, code, self.last_words.removeprefix("flowctl-aio: "))
+        return ChildError(self.name, code, self.last_words)
 
 
 @asynccontextmanager
-async def open_child(group: TaskGroup, name: str, *arguments: str) -> AsyncIterator[Child]:
+async def open_child(group: TaskGroup, name: str, *arguments: str, verbose: bool = False) -> AsyncIterator[Child]:
     """Run `flowctl-aio ARGUMENTS` until the block ends; the block begins when the child is ready.
 
     Args:
-        group: runs the task that passes on what the child logs; it ends with the child.
+        group: runs the task that listens to what the child logs; it ends with the child.
+        verbose: whether to pass that on.
 
     Raises:
         ChildError: if it ends before it is ready; the error says what it said.
@@ -70,7 +78,7 @@ async def open_child(group: TaskGroup, name: str, *arguments: str) -> AsyncItera
     process = await anyio.open_process(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
-    child = Child(name, process)
+    child = Child(name, process, is_verbose=verbose)
     group.start_soon(_relay, child, name=f"log of {name}")
     try:
         await _until_ready(child)
@@ -94,12 +102,13 @@ async def _until_ready(child: Child) -> None:
 
 
 async def _relay(child: Child) -> None:
-    """Pass on what the child logs; its last line is its reason if it fails."""
+    """Listen to what the child logs; if it fails, its last line in the form of ours is the reason."""
     assert child.process.stderr is not None
     try:
         async for line in _lines(child.process.stderr):
-            child.last_words = line
-            if not line.startswith("flowctl-aio: "):
+            if line.startswith(PREFIX):
+                child.last_words = line.removeprefix(PREFIX)
+            elif child.is_verbose:
                 print(f"[{child.name}] {line}", file=sys.stderr)
     except anyio.ClosedResourceError:
         return  # stopped while it was still talking

@@ -30,9 +30,11 @@ from flowctl_aio.cli.children import Child, ChildError, open_child
 from flowctl_aio.cli.display import Run, keep_showing, keep_watching, summary, watch_once
 from flowctl_aio.cli.lake_options import LakeOptions
 from flowctl_aio.components.stellar.transfers import Mode
+from flowctl_aio.errors import StreamError
 
 EPOCH = 16  # batches of about a MiB until the sink has to make them durable
 PLANE_ATTEMPTS, PLANE_PAUSE = 10, 0.5  # to start the plane again, and the seconds between them
+LAST_WORDS = 0.5  # seconds for a process that has died to say why
 DRAIN = 3.0  # seconds for each service to end its streams, once the range is through
 
 
@@ -44,10 +46,13 @@ def demo(
     mode: Annotated[Mode, Parameter(help="Read the events in the ledgers, or work them out.")] = "unified",
     as_json: Annotated[bool, Parameter(name="--json", negative=(), help="Print one JSON object last.")] = False,
     heartbeat_interval: Annotated[float, Parameter(help="Seconds between two heartbeats.")] = 1.0,
+    verbose: Annotated[bool, Parameter(negative=(), help="Show what the services log.")] = False,
     lake: LakeOptions | None = None,
 ) -> int:
     """Run the whole pipeline on this machine: ledgers in, token transfers out, in Parquet."""
-    return asyncio.run(_demo(lake or LakeOptions(), first, last, out, mode, heartbeat_interval, as_json=as_json))
+    return asyncio.run(
+        _demo(lake or LakeOptions(), first, last, out, mode, heartbeat_interval, as_json=as_json, verbose=verbose)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ class _Plan:
     out: Path
     mode: Mode
     heartbeat_interval: float
+    verbose: bool
 
     def arguments(self, verb: str, plane: str) -> list[str]:
         """The command line of one service."""
@@ -81,25 +87,37 @@ async def _demo(
     heartbeat_interval: float,
     *,
     as_json: bool,
+    verbose: bool,
 ) -> int:
     start, end = lake.range(first, last)
     supply = await lake.open()  # what is wrong with the lake is said before anything starts
-    plan = _Plan(LedgerRange(start, end), lake, supply.passphrase, out, mode, heartbeat_interval)
+    plan = _Plan(LedgerRange(start, end), lake, supply.passphrase, out, mode, heartbeat_interval, verbose)
     run = Run(total=end - start + 1)
     tune_malloc()
     async with anyio.create_task_group() as group:
-        group.start_soon(_cancel_on_sigterm, run, group.cancel_scope)
         group.start_soon(keep_showing, run)
         plane = await group.start(_keep_plane, run, group)
+        # Services first, the plane last: they take their registrations back.
         async with anyio.create_task_group() as watchers, AsyncExitStack() as stack:
+            group.start_soon(_cancel_on_sigterm, run, watchers.cancel_scope)
+            children: list[Child] = []
             try:
                 for verb in ("source", "processor", "sink"):
-                    child = await stack.enter_async_context(open_child(group, verb, *plan.arguments(verb, plane)))
+                    child = await stack.enter_async_context(
+                        open_child(group, verb, *plan.arguments(verb, plane), verbose=plan.verbose)
+                    )
                     run.endpoints[verb] = child.endpoint
+                    children.append(child)
                     watchers.start_soon(_watch, child, name=f"watch {verb}")
                 await _stream(run, plan, plane)
+            except StreamError:
+                # A peer that has died says more about it itself, through its watcher.
+                await anyio.sleep(LAST_WORDS)
+                raise
             finally:
                 watchers.cancel_scope.cancel()  # from here on they may end
+                for child in children:
+                    child.tell()
         group.cancel_scope.cancel()
     if run.is_terminated:
         return 143

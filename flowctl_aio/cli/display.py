@@ -91,7 +91,7 @@ async def watch_once(run: Run, session: FlowctlSession) -> None:
 
 async def keep_showing(run: Run) -> None:
     """Draw the run four times a second, until cancelled; where there is no terminal, nothing is drawn."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         await anyio.sleep_forever()
     with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
         while True:

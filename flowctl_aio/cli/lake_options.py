@@ -13,7 +13,7 @@ from flowctl_aio.components.stellar.synthetic import SyntheticLedgers
 from flowctl_aio.components.stellar_arrow_source import LakeSupply, Supply, SyntheticSupply
 from flowctl_aio.errors import ConfigError
 
-SYNTHETIC_FIRST, SYNTHETIC_LEDGERS = 2, 1000
+SYNTHETIC_FIRST, SYNTHETIC_LAST, SYNTHETIC_LEDGERS = 2, 2**31 - 1, 1000
 
 
 @Parameter(name="*")
@@ -64,8 +64,9 @@ class LakeOptions:
             raise ConfigError("a lake is read from --from to --to: give both")
         first = SYNTHETIC_FIRST if first is None else first
         last = first + SYNTHETIC_LEDGERS - 1 if last is None else last
-        if first < 1 or last > 2**32 - 1:
-            raise ConfigError(f"ledgers have numbers from 1 to {2**32 - 1}, not {first} to {last}")
+        least, most = (SYNTHETIC_FIRST, SYNTHETIC_LAST) if self.lake is None else (1, 2**32 - 1)
+        if first < least or last > most:
+            raise ConfigError(f"ledgers have numbers from {least} to {most} here, not {first} to {last}")
         if last < first:
             raise ConfigError(f"the range {first} to {last} ends before it starts")
         return first, last

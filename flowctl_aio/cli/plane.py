@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flowctl_aio import EmbeddedControlPlane
-from flowctl_aio.cli.service import print_ready, wait_for_end
+from flowctl_aio.cli.service import print_ready, until_told
 
 
 def plane(
@@ -23,6 +23,9 @@ def plane(
 
 
 async def _plane(bind: str, heartbeat_ttl: float, *, insecure: bool, with_parent: bool) -> None:
-    async with EmbeddedControlPlane(bind, heartbeat_ttl=heartbeat_ttl, insecure=insecure) as running:
+    async with (
+        until_told(with_parent=with_parent) as told,
+        EmbeddedControlPlane(bind, heartbeat_ttl=heartbeat_ttl, insecure=insecure) as running,
+    ):
         print_ready("plane", running.endpoint)
-        await wait_for_end(with_parent=with_parent)
+        await told.wait()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -56,9 +58,12 @@ async def run_service(component: Component, options: ServiceOptions, component_i
     """
     if options.tune_malloc:
         tune_malloc()
-    async with FlowctlSession(component, options.config(component_id)) as session:
+    async with (
+        until_told(with_parent=options.with_parent) as told,
+        FlowctlSession(component, options.config(component_id)) as session,
+    ):
         print_ready(session.service_id, session.endpoint)
-        await wait_for_end(with_parent=options.with_parent)
+        await told.wait()
 
 
 def print_ready(service_id: str, endpoint: str) -> None:
@@ -66,21 +71,30 @@ def print_ready(service_id: str, endpoint: str) -> None:
     print(json.dumps({"ready": service_id, "endpoint": endpoint}), flush=True)
 
 
-async def wait_for_end(*, with_parent: bool) -> None:
-    """Return at the first SIGINT or SIGTERM, or when standard input closes if `with_parent` says so."""
-    async with anyio.create_task_group() as group:
+@asynccontextmanager
+async def until_told(*, with_parent: bool) -> AsyncIterator[anyio.Event]:
+    """A block that hears signals from its beginning on.
 
-        async def until_signal() -> None:
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    The first SIGINT or SIGTERM sets the event, and so does the end of standard input if `with_parent` says so;
+    the next signal cancels the block.
+    """
+    told = anyio.Event()
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with anyio.create_task_group() as group:
+
+            async def listen() -> None:
                 async for _ in signals:
-                    group.cancel_scope.cancel()
-                    return
+                    if told.is_set():
+                        group.cancel_scope.cancel()
+                    told.set()
 
-        async def until_orphaned() -> None:
-            # A pipe from the parent: nothing is ever written to it, and it closes however the parent ends.
-            await anyio.wait_readable(sys.stdin.fileno())
+            async def watch_parent() -> None:
+                # A pipe from the parent: nothing is ever written to it, and it closes however the parent ends.
+                await anyio.wait_readable(sys.stdin.fileno())
+                told.set()
+
+            group.start_soon(listen)
+            if with_parent:
+                group.start_soon(watch_parent)
+            yield told
             group.cancel_scope.cancel()
-
-        group.start_soon(until_signal)
-        if with_parent:
-            group.start_soon(until_orphaned)

@@ -54,13 +54,20 @@ class FlowctlConfig:
     on_component_error: Literal["continue", "stop"] = "continue"
 
     def __post_init__(self) -> None:
-        problems = [
-            f"{field.name} must be above 0, not {getattr(self, field.name)!r}"
-            for field in fields(self)
-            if field.name.endswith(("_interval", "_timeout", "_bytes")) and not getattr(self, field.name) > 0
-        ]
-        if self.max_inflight < 1:
-            problems.append(f"max_inflight must be at least 1, not {self.max_inflight!r}")
+        problems = []
+        for field in fields(self):
+            value: Any = getattr(self, field.name)
+            kind: type[object] = type(field.default)
+            kinds: tuple[type, ...] = (int, float) if kind is float else (kind,)
+            if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
+                problems.append(f"{field.name} must be of type {kind.__name__}, not {value!r}")
+            elif (
+                field.name.endswith(("_interval", "_timeout", "_bytes", "_inflight"))
+                and not getattr(self, field.name) > 0
+            ):
+                problems.append(f"{field.name} must be above 0, not {value!r}")
+        if problems:
+            raise ConfigError(*problems)
         if self.max_message_bytes > 2**31 - 1:  # gRPC counts in an int32
             problems.append(f"max_message_bytes must be below 2 GiB, not {self.max_message_bytes!r}")
         if self.dialect not in ("auto", "v1", "classic"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flowctl_aio import _wire as wire
-from flowctl_aio.control.messages import info_to_v1
+from flowctl_aio.control.messages import info_to_v1, metrics_to_v1
 from flowctl_aio.serving.served import Served
 from flowctl_aio.streams.handshake import OFFER
 from flowctl_aio.transport.server import Method, UnaryMethod
@@ -39,7 +39,7 @@ def v1_identity(served: Served[Any]) -> dict[str, Method]:
         health = served.health()
         answer = wire.v1.HealthCheckResponse(status=wire.v1.HealthStatus.ValueType(health), message=health.name)
         if request.include_details:
-            answer.metrics.update({name: f"{value:g}" for name, value in served.metrics().items()})
+            answer.metrics.update(metrics_to_v1(served.metrics()))
         return answer
 
     return {

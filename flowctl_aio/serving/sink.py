@@ -51,12 +51,12 @@ async def _serve(served: Served[Sink], call: ServerCall, dialect: Dialect) -> tu
                     await sink.consume(batch, epoch)
                 epoch.note(batch)
             with served.guard():
-                metadata = await sink.commit(epoch)
+                metadata = {str(key): str(value) for key, value in (await sink.commit(epoch) or NOTHING).items()}
         except BaseException:
             # No end marker, a fault, or a client that is gone: nothing of this epoch may stay.
             await _abort(served, epoch)
             raise
-    return epoch, metadata or NOTHING
+    return epoch, metadata
 
 
 async def _abort(served: Served[Sink], epoch: Epoch) -> None:

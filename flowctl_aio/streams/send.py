@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from flowctl_aio.batches import Batch
+from flowctl_aio.batches import Batch, EventBatch, LedgerBatch
 from flowctl_aio.codec.envelope import End, Envelope, encode_end, encode_frame, encode_rows
 from flowctl_aio.codec.split import split
+from flowctl_aio.errors import UsageError
 from flowctl_aio.streams.handshake import ARROW, END_MARKER
 
 # What a stranger's gRPC accepts without being told otherwise.
@@ -46,9 +47,12 @@ class BatchWriter:
         """Send a batch, cut down to the target size.
 
         Raises:
+            UsageError: if it is no batch.
             FrameTooLargeError: if one row is above the limit; nothing of it was sent.
             StreamError: if the call is over.
         """
+        if not isinstance(batch, LedgerBatch | EventBatch):
+            raise UsageError(f"a stream carries LedgerBatch and EventBatch, not {type(batch).__name__}")
         if not self._arrow:
             for message in encode_rows(self._envelope, batch, limit=self._limit):
                 await self._write(message)

@@ -14,7 +14,14 @@ import grpc
 import grpc.aio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from flowctl_aio.errors import ConfigError
+from flowctl_aio.errors import (
+    ComponentError,
+    ConfigError,
+    FlowctlError,
+    PeerUnavailableError,
+    StreamCancelledError,
+    StreamTruncatedError,
+)
 from flowctl_aio.owner import lone
 from flowctl_aio.transport.address import check_plaintext, dialable, parse_endpoint
 from flowctl_aio.transport.call import EOF, CallMetadata, settle
@@ -138,7 +145,7 @@ async def open_server(
     try:
         port = raw.add_insecure_port(address)
     except RuntimeError as error:
-        raise ConfigError(f"cannot listen on {address}: {error}") from error
+        raise ConfigError(f"cannot listen on {address}: {str(error).partition(';')[0]}") from error
     if address.startswith("unix:"):
         port = 0  # grpc says 1
     try:
@@ -149,7 +156,7 @@ async def open_server(
         yield Server(raw, port, dialable(address, port, advertise_host=advertise_host))
     finally:
         # A stop inside a cancelled scope would return at once, with calls still open.
-        with anyio.CancelScope(shield=True):
+        with anyio.move_on_after((grace or 0.0) + CLEANUP_LIMIT, shield=True):
             await raw.stop(grace)
         # grpc has cancelled the handlers, and does not wait until they have cleaned up.
         with anyio.move_on_after(CLEANUP_LIMIT, shield=True):
@@ -223,8 +230,10 @@ def _guard(
             raise
         except Exception as error:  # grpc would send the text of anything
             cause = lone(error)
-            if not isinstance(cause, Refused):
-                logger.warning("%s failed: %s", name, cause, exc_info=cause)
+            if not isinstance(cause, Refused | ComponentError):  # faults of components are reported where they happen
+                ended = isinstance(cause, StreamTruncatedError | StreamCancelledError | PeerUnavailableError)
+                foreign = None if isinstance(cause, FlowctlError) else cause
+                logger.log(logging.DEBUG if ended else logging.WARNING, "%s: %s", name, cause, exc_info=foreign)
             code, details = status_of(cause)
         await context.abort(code, details)
         return None

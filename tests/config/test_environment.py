@@ -90,6 +90,11 @@ def test_a_duration_is_the_sum_of_its_parts(hours, minutes, seconds):
         ("max_message_bytes", 2**31),
         ("dialect", "esperanto"),
         ("on_component_error", "shrug"),
+        ("heartbeat_interval", "10s"),
+        ("heartbeat_interval", float("nan")),
+        ("max_inflight", None),
+        ("bind", 123),
+        ("insecure", "yes"),
     ],
 )
 def test_a_setting_out_of_its_bounds_is_named(setting, value):

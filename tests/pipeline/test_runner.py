@@ -17,6 +17,7 @@ from flowctl_aio import (
     Pipeline,
     ServiceInfo,
     ServiceType,
+    Sink,
 )
 from flowctl_aio.components.arrow_analytics_sink import ArrowAnalyticsSink
 from flowctl_aio.components.stellar.lake import LakeLayout, Manifest, write_manifest, write_object
@@ -95,6 +96,26 @@ async def test_what_was_acknowledged_before_a_fault_stays(config, tmp_path):
     assert amounts_of(out) == (expected_amounts(100, durable.sequence) if durable is not None else [])
 
 
+async def test_the_cursor_does_not_move_before_the_acknowledgement(config):
+    class Full(Sink):
+        async def consume(self, batch, epoch): ...
+
+        async def commit(self, epoch):
+            raise OSError("no space left on device")
+
+    async with (
+        FlowctlSession(StellarArrowSource(SyntheticSupply(MADE), batch_ledgers=1), config),
+        FlowctlSession(Full(), config),
+        FlowctlSession(ServiceInfo("driver", ServiceType.PIPELINE), config) as driver,
+    ):
+        pipeline = Pipeline(driver, processors=(), epoch_batches=2)
+        with pytest.raises(PeerError, match="OSError in full"):
+            await pipeline.run(LedgerRange(100, 109))
+    progress = pipeline.progress
+    assert (progress.cursor, progress.epochs, progress.rows_acknowledged) == (None, 0, 0)
+    assert progress.batches_out >= 2
+
+
 async def test_a_missing_peer_is_named(config):
     async with FlowctlSession(ServiceInfo("driver", ServiceType.PIPELINE), config) as driver:
         with pytest.raises(PeerNotFoundError, match="no healthy source"):
@@ -113,8 +134,6 @@ async def test_whoever_asks_is_told_of_each_batch_and_of_the_progress(config, tm
 
 
 async def test_a_source_can_run_straight_into_a_sink_of_ledgers(config, tmp_path):
-    from flowctl_aio import Sink
-
     class Kept(Sink):
         def __init__(self):
             self.ledgers = []

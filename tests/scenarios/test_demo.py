@@ -44,7 +44,11 @@ def test_the_files_hold_exactly_the_expected_events(cli, data, tmp_path, lake):
     assert report["events"] == Counter(row["kind"] for row in expected)
     assert report["rows_written"] == len(expected)
     assert report["files"] == len(list(tmp_path.rglob("*.parquet"))) == 1
-    assert report["bytes_read"] > 0
+    objects = {
+        "lake": [next((data / "lake" / "pubnet").rglob(f"*--{ledger}.xdr.zst")) for ledger in range(FIRST, LAST + 1)],
+        "lake8": list((data / "lake8" / "pubnet").rglob("*.zst")),
+    }
+    assert report["bytes_read"] == sum(path.stat().st_size for path in objects[lake])
     assert report["heartbeats"] >= 3
 
 
@@ -122,6 +126,7 @@ def test_the_data_flows_on_while_the_plane_is_killed_and_comes_back(cli, tmp_pat
         (["--lake", "carrier://pigeon", "--from", "1", "--to", "2"], 1, "carrier"),
         (["--from", "9", "--to", "3"], 2, "ends before it starts"),
         (["--from", "0", "--to", "3"], 2, "0 to 3"),
+        (["--from", "1", "--to", "3"], 2, "2 to 2147483647"),
         (["--from", "x"], 2, "--from"),
         (["--network", "atlantis"], 2, "atlantis"),
         (["--mode", "guessed"], 2, "guessed"),
@@ -146,8 +151,39 @@ def test_a_missing_ledger_is_named(cli, data, tmp_path):
         "demo", "--lake", data / "lake" / "pubnet", "--from", str(LAST), "--to", str(LAST + 5), "--out", tmp_path
     )  # fmt: skip
     assert done.returncode == 1
-    assert f"ledger {LAST + 1} is not in" in done.stderr.splitlines()[-1]
+    assert done.stderr == f"flowctl-aio: ledger {LAST + 1} is not in {data / 'lake' / 'pubnet'}\n"
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_demo_of_ledgers_without_unified_events_says_so_in_one_line(cli, data, tmp_path):
+    done = cli.run("demo", "--lake", data / "lake" / "testnet", "--from", "998", "--to", "998", "--out", tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("flowctl-aio: ledger 998")
+
+
+@pytest.mark.timeout(120)
+def test_sigterm_ends_the_demo_and_all_that_came_of_it(cli, tmp_path):
+    demo = cli.start("demo", "--from", "2", "--to", "1000000", "--out", tmp_path, "--json")
+    services = wait_for_services(demo)
+    wait_for_traffic(demo, tmp_path)
+    demo.terminate()
+    _, err = demo.communicate(timeout=30)
+    assert (demo.returncode, err) == (143, "")
+    _, alive = psutil.wait_procs(services.values(), timeout=10)
+    assert not alive
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".parquet"] == []
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("verb", ["source", "processor", "sink"])
+def test_a_service_that_dies_is_named(cli, tmp_path, verb):
+    demo = cli.start("demo", "--from", "2", "--to", "1000000", "--out", tmp_path, "--json")
+    services = wait_for_services(demo)
+    wait_for_traffic(demo, tmp_path)
+    services[verb].kill()
+    _, err = demo.communicate(timeout=30)
+    assert (demo.returncode, err) == (1, f"flowctl-aio: the {verb} ended with exit code -9\n")
 
 
 @pytest.mark.parametrize("mode", ["unified", "derived"])

@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from flowctl_aio import FlowctlConfig, FlowctlSession
+from flowctl_aio import Event, EventBatch, FlowctlConfig, FlowctlSession, Health, ServiceInfo, ServiceType, Sink
 from flowctl_aio.control.lifecycle import State
 from flowctl_aio.errors import SessionClosedError, UsageError
 
@@ -101,6 +101,47 @@ async def test_a_timeout_around_a_session_is_a_timeout(plane, config):
             await anyio.sleep_forever()
     assert ids(plane) == []
     assert is_uncancelled()
+
+
+async def test_a_stream_under_way_comes_to_its_end_while_the_session_drains(plane, config):
+    class Kept(Sink):
+        rows = 0
+
+        async def consume(self, batch, epoch): ...
+
+        async def commit(self, epoch):
+            self.rows += epoch.rows
+
+    kept = Kept()
+    served = FlowctlSession(kept, config)
+    async with (
+        FlowctlSession(ServiceInfo("user", ServiceType.PIPELINE), config) as session,
+        served,
+        session.sink(served.endpoint) as sink,
+        anyio.create_task_group() as group,
+    ):
+        await sink.send(EventBatch.from_events([Event("e", b"1")]))
+        await plane.wait_until(lambda: served.metrics()["rows_in_total"] == 1)
+        group.start_soon(served.aclose)
+        await plane.wait_for_service("kept", Health.STOPPING)  # beats go on while it drains
+        await sink.send(EventBatch.from_events([Event("e", b"2")]))
+        ack = await sink.flush()
+        assert ack is not None
+        assert ack.rows == 2
+    assert kept.rows == 2
+
+
+@pytest.mark.parametrize("subject", [Sink, None, "svc", object()])
+def test_a_session_of_something_else_is_refused_by_name(subject):
+    with pytest.raises(UsageError, match="a session is made from"):
+        FlowctlSession(subject)
+
+
+async def test_a_session_that_is_not_open_opens_no_clients():
+    session = FlowctlSession(ServiceInfo("user", ServiceType.PIPELINE))
+    with pytest.raises(UsageError, match="not open"):
+        async with session.source("127.0.0.1:1"):
+            pass
 
 
 async def test_a_closed_session_says_so(plane, config):

@@ -12,7 +12,7 @@ import pytest
 from flowctl_aio import _wire as wire
 from flowctl_aio.batches import EventBatch, LedgerBatch
 from flowctl_aio.component import Processor, Sink, Source
-from flowctl_aio.errors import PeerError, StreamError
+from flowctl_aio.errors import FrameTooLargeError, PeerError, StreamError, UsageError
 from flowctl_aio.types import Cursor, Dialect, Event, RawLedger
 
 pytestmark = pytest.mark.anyio
@@ -175,6 +175,30 @@ async def test_rows_that_came_before_a_plain_peer_failed_are_handed_on_first(dri
         with pytest.raises(PeerError, match="the disk is gone"):
             await read(source.stream(1, 20))
     assert seen == list(range(1, 21))
+
+
+async def test_a_row_that_a_stranger_could_not_take_is_refused_here(driver):
+    large = events(b"x" * (5 * 1024 * 1024))
+    async with (
+        listening(wire.add_EventSinkServicer_to_server, ClassicSink()) as address,
+        driver.sink(address) as sink,
+    ):
+        with pytest.raises(FrameTooLargeError, match="above the limit of 4194304"):
+            await send_and_flush(sink, large)
+
+
+async def test_what_is_no_batch_is_refused_by_name(driver):
+    async with (
+        listening(wire.add_EventSinkServicer_to_server, ClassicSink()) as address,
+        driver.sink(address) as sink,
+    ):
+        with pytest.raises(UsageError, match="not RecordBatch"):
+            await send_and_flush(sink, events(b"x").record_batch)
+
+
+async def send_and_flush(sink, batch):
+    await sink.send(batch)
+    await sink.flush()
 
 
 async def test_a_plain_classic_sink_acknowledges_what_was_sent(driver):

@@ -19,6 +19,7 @@ from flowctl_aio.service import TTP_EVENT_TYPE, build_analytics_sink_metadata
 from .buffer import EpochBuffer
 from .columns import EXPECTED, describe
 from .folder import DataFolder
+from .names import MAX_LEDGER
 from .parts import ParquetOptions, Part
 
 if TYPE_CHECKING:
@@ -216,5 +217,7 @@ def _check_settings(compression: str, **sizes: int) -> None:
 def _ledgers_covered(epoch: Epoch, parts: list[Part]) -> tuple[int, int] | None:
     """The first and the last ledger that the epoch speaks for, by its cursors and by its rows; None if for none."""
     cursors = [cursor.sequence for cursor in (epoch.first_cursor, epoch.last_cursor) if cursor is not None]
+    if cursors and max(cursors) > MAX_LEDGER:
+        raise SchemaMismatchError(expected=f"cursors up to {MAX_LEDGER}", found=str(max(cursors)))
     ledgers = [*cursors, *(ledger for part in parts for ledger in (part.first, part.last))]
     return (min(ledgers), max(ledgers)) if ledgers else None
