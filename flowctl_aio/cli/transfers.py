@@ -12,7 +12,6 @@ from cyclopts import Parameter
 
 from flowctl_aio.cli.lake_options import LakeOptions
 from flowctl_aio.components.stellar.transfers import Mode, golden_line, token_transfers
-from flowctl_aio.driven import driven
 
 
 def transfers(
@@ -30,8 +29,8 @@ async def _transfers(options: LakeOptions, first: int | None, last: int | None, 
     start, end = options.range(first, last)
     supply = await options.open()
     uncovered: Counter[str] = Counter()
-    async with supply.open_ledgers(start, end) as ledgers, driven(ledgers) as iterator:
-        async for ledger in iterator:
+    async with supply.open_ledgers(start, end) as ledgers:
+        async for ledger in ledgers:
             found = token_transfers(ledger.xdr, passphrase=supply.passphrase, mode=mode)
             uncovered.update(found.uncovered)
             lines = "".join(f"{golden_line(row)}\n" for row in found.rows)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime
 
 from flowctl_aio import LedgerBatch, RawLedger, Source, StreamRequest
 from flowctl_aio.components.stellar.lake import StoredLedger
 from flowctl_aio.components.stellar.networks import passphrase_of
 from flowctl_aio.components.stellar_arrow_source.supply import Supply
-from flowctl_aio.driven import driven
 from flowctl_aio.errors import ConfigError
 from flowctl_aio.service import STELLAR_LEDGER_EVENT_TYPE, build_stellar_source_metadata
 
@@ -61,8 +61,7 @@ class StellarArrowSource(Source):
                 f"{self._supply.where} holds ledgers of {self._supply.passphrase!r}, not {request.network!r}"
             )
         async with self._supply.open_ledgers(request.start, request.end) as ledgers:
-            batches: AsyncIterator[LedgerBatch]
-            async with driven(self._batched(ledgers)) as batches:
+            async with aclosing(self._batched(ledgers)) as batches:
                 async for batch in batches:
                     yield batch
 
@@ -77,16 +76,15 @@ class StellarArrowSource(Source):
             **idle,
         }
 
-    async def _batched(self, ledgers: AsyncIterable[StoredLedger]) -> AsyncIterator[LedgerBatch]:
+    async def _batched(self, ledgers: AsyncIterable[StoredLedger]) -> AsyncGenerator[LedgerBatch, None]:
         waiting: list[RawLedger] = []
         size = 0
-        async with driven(ledgers) as iterator:
-            async for ledger in iterator:
-                waiting.append(self._raw(ledger))
-                size += len(ledger.xdr)
-                if len(waiting) >= self._batch_ledgers or size >= self._batch_bytes:
-                    yield self._batch(waiting)
-                    waiting, size = [], 0
+        async for ledger in ledgers:
+            waiting.append(self._raw(ledger))
+            size += len(ledger.xdr)
+            if len(waiting) >= self._batch_ledgers or size >= self._batch_bytes:
+                yield self._batch(waiting)
+                waiting, size = [], 0
         if waiting:
             yield self._batch(waiting)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Protocol
 
 from anyio import CapacityLimiter, to_thread
@@ -80,9 +80,10 @@ class SyntheticSupply:
 
     @asynccontextmanager
     async def open_ledgers(self, first: int, last: int | None) -> AsyncIterator[AsyncIterable[StoredLedger]]:
-        yield self._made(first, last)
+        async with aclosing(self._made(first, last)) as ledgers:
+            yield ledgers
 
-    async def _made(self, first: int, last: int | None) -> AsyncIterator[StoredLedger]:
+    async def _made(self, first: int, last: int | None) -> AsyncGenerator[StoredLedger, None]:
         sequence = first
         while last is None or sequence <= last:
             count = SYNTHETIC_AHEAD if last is None else min(SYNTHETIC_AHEAD, last - sequence + 1)
