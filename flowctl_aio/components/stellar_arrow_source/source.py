@@ -60,10 +60,12 @@ class StellarArrowSource(Source):
             raise ConfigError(
                 f"{self._supply.where} holds ledgers of {self._supply.passphrase!r}, not {request.network!r}"
             )
-        async with self._supply.open_ledgers(request.start, request.end) as ledgers:
-            async with aclosing(self._batched(ledgers)) as batches:
-                async for batch in batches:
-                    yield batch
+        async with (
+            self._supply.open_ledgers(request.start, request.end) as ledgers,
+            aclosing(self._batched(ledgers)) as batches,
+        ):
+            async for batch in batches:
+                yield batch
 
     def metrics(self) -> Mapping[str, float]:
         uptime = time.monotonic() - self._born
