@@ -6,9 +6,12 @@ again cannot mend is a LakeError, and one that may pass is a PassingError for th
 
 from __future__ import annotations
 
+import atexit
 import random
 import re
+import time
 from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -30,6 +33,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _CREDENTIALS = re.compile(r"[^:/]*://[^/]*@")
 _REMOTE = ("s3", "gs", "http", "https")
 _MAX_LISTED = 10_000
+_EXIT_PAUSE = 0.1
 
 
 class PassingError(Exception):
@@ -106,6 +110,16 @@ class LakeStore:
         return None
 
 
+@cache
+def _leave_time_at_exit() -> None:
+    """Let obstore's threads finish before the interpreter is taken down.
+
+    After a result is delivered, the thread that brought it still has Python objects to let go of; if the interpreter
+    ends in that moment, the process aborts. Giving up the lock for a moment at exit is all they need.
+    """
+    atexit.register(time.sleep, _EXIT_PAUSE)
+
+
 def open_store(url: str, *, anonymous: bool = False, region: str | None = None) -> LakeStore:
     """Makes a store for a lake's URL; asks nothing yet, except whether a local folder is there.
 
@@ -118,6 +132,7 @@ def open_store(url: str, *, anonymous: bool = False, region: str | None = None) 
         LakeError: if the URL has another scheme, holds a password, cannot be understood,
             or names a folder that does not exist.
     """
+    _leave_time_at_exit()
     match = _SCHEME.match(url)
     if match and _CREDENTIALS.match(url):
         # They would end in messages and logs, the store's own ones too.
