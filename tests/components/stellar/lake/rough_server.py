@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 from aiohttp import web
+from anyio.lowlevel import checkpoint
 
 
 class RoughServer:
@@ -42,6 +43,10 @@ class RoughServer:
             yield self
         finally:
             self.gate.set()
+            await site.stop()
+            # A connection that was accepted last is made some turns later, and is closed only once it is made.
+            for _ in range(10):
+                await checkpoint()
             await runner.cleanup()
 
     async def wait_open(self, count: int) -> None:
