@@ -227,10 +227,12 @@ async def test_leaving_early_leaves_no_task(tmp_path: Path, held: bool) -> None:
     async with RoughServer(tmp_path).serve() as server:
         lake = await Lake.open(server.url)
         before = {task for task in asyncio.all_tasks() if "lake object" in task.get_name()}
+        if held:
+            server.gate = anyio.Event()
         async with lake.open_ledgers(2, 40) as stream:
-            await anext(stream)
             if held:
-                server.gate = anyio.Event()
+                await server.wait_open(3)
+            else:
                 await anext(stream)
             assert "held=" in repr(stream)
         assert {task for task in asyncio.all_tasks() if "lake object" in task.get_name()} == before == set()
