@@ -14,7 +14,7 @@ from flowctl_aio.control.messages import info_from_classic
 from flowctl_aio.plane.methods import connection_info, topics_of, unary
 from flowctl_aio.plane.registry import Entry, Registry
 from flowctl_aio.plane.runs import DEFAULT_LIMIT, Run, Runs, RunStatus
-from flowctl_aio.transport.server import Method
+from flowctl_aio.transport.server import UnaryMethod
 from flowctl_aio.transport.status import Refused
 from flowctl_aio.types import Health
 
@@ -27,7 +27,7 @@ class ClassicControlPlane:
     def __init__(self, registry: Registry, runs: Runs, endpoint: Callable[[], str]) -> None:
         self._registry, self._runs, self._endpoint = registry, runs, endpoint
 
-    def methods(self) -> Mapping[str, Method]:
+    def methods(self) -> Mapping[str, UnaryMethod]:
         return {
             "Register": unary(self._register, wire.ServiceInfo),
             "Heartbeat": unary(self._beat, wire.ServiceHeartbeat, "service_id"),

@@ -6,8 +6,8 @@ says UNKNOWN for all of it; the texts are the same, so clients that read them se
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
@@ -19,6 +19,9 @@ from flowctl_aio.transport.status import Refused
 from flowctl_aio.types import ServiceInfo, ServiceType
 
 M = TypeVar("M", bound=Message)
+# Takes the full name of a method, such as `/flowctl.v1.ControlPlaneService/Heartbeat`, and its request, before anything
+# is made of it. It may take its time, or raise `flowctl_aio.transport.status.Refused` to answer in the plane's place.
+Gate: TypeAlias = Callable[[str, Message], Awaitable[None]]
 
 
 def unary(handle: Callable[[M], Message], request: type[M], *required: str) -> UnaryMethod:

@@ -129,6 +129,14 @@ class Registry:
         self._changed()
         return True
 
+    def forget(self, service_id: str | None = None) -> None:
+        """Drop one service, or all, as a registry does that lost its state; one that is not there is no error."""
+        if service_id is None:
+            self._entries.clear()
+        else:
+            self._entries.pop(service_id, None)
+        self._changed()
+
     def beat(self, service_id: str, *, health: Health | None, metrics: Mapping[str, str] = NOTHING) -> Entry:
         """Note a beat: last seen now, health as `health_after_beat` has it, metrics merged key by key.
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 
 import anyio
+from google.protobuf.message import Message
 
 from flowctl_aio.errors import ConfigError, UsageError
 from flowctl_aio.owner import OwnerTask, Started
 from flowctl_aio.plane import classic, v1
+from flowctl_aio.plane.methods import Gate
 from flowctl_aio.plane.registry import Registry
 from flowctl_aio.plane.runs import Run, Runs
-from flowctl_aio.transport.server import open_server
+from flowctl_aio.transport.server import UnaryMethod, open_server
 from flowctl_aio.types import Health, ServiceStatus
 
 logger = logging.getLogger(__name__)
@@ -42,6 +45,7 @@ class EmbeddedControlPlane:
         heartbeat_ttl: seconds for which a HEALTHY service counts as alive without a beat.
         janitor_interval: seconds between two looks for services that do not.
         insecure: listen to other machines too, though nothing is encrypted and everybody is let in.
+        gate: awaited before each call is handled; see `Gate`. It may be set and taken away later, as an attribute.
 
     Raises:
         ConfigError: if a number of seconds is not above 0.
@@ -54,11 +58,12 @@ class EmbeddedControlPlane:
         heartbeat_ttl: float = 30.0,
         janitor_interval: float = 10.0,
         insecure: bool = False,
+        gate: Gate | None = None,
     ) -> None:
         for name, seconds in (("heartbeat_ttl", heartbeat_ttl), ("janitor_interval", janitor_interval)):
             if not seconds > 0:
                 raise ConfigError(f"{name} is {seconds} s, and must be above 0")
-        self._address, self._insecure = address, insecure
+        self._address, self._insecure, self.gate = address, insecure, gate
         self._janitor_interval = janitor_interval
         self._registry = Registry(
             heartbeat_ttl=heartbeat_ttl, now=_utc_now, monotonic=time.monotonic, changed=self._wake
@@ -102,6 +107,13 @@ class EmbeddedControlPlane:
     def runs(self) -> list[Run]:
         """Every pipeline run as it is now, newest first."""
         return self._runs.latest(limit=None)
+
+    def forget(self, service_id: str | None = None) -> None:
+        """Drop one entry, or all of them, without a word to anybody: as a plane does that lost its state.
+
+        Runs are kept. An id that is not there is no error.
+        """
+        self._registry.forget(service_id)
 
     async def wait_changed(self) -> None:
         """Return at the next change: a registration, a beat, a lapsed lease, news of a run, or the end of the plane.
@@ -192,10 +204,14 @@ class EmbeddedControlPlane:
             classic.SERVICE: classic.ClassicControlPlane(self._registry, self._runs, endpoint).methods(),
             v1.SERVICE: v1.V1ControlPlane(self._registry, endpoint).methods(),
         }
+        gated = {
+            service: {name: self._gated(f"/{service}/{name}", method) for name, method in methods.items()}
+            for service, methods in services.items()
+        }
         try:
             async with (
                 open_server(
-                    services, self._address, max_message_bytes=MAX_MESSAGE_BYTES, insecure=self._insecure
+                    gated, self._address, max_message_bytes=MAX_MESSAGE_BYTES, insecure=self._insecure
                 ) as server,
                 anyio.create_task_group() as tasks,
             ):
@@ -209,6 +225,15 @@ class EmbeddedControlPlane:
         finally:
             self._stop.set()
             self._wake()
+
+    def _gated(self, name: str, method: UnaryMethod) -> UnaryMethod:
+        async def handle(request: Message) -> Message:
+            if self.gate is not None:
+                await self.gate(name, request)
+            answer: Message = await method.handle(request)
+            return answer
+
+        return replace(method, handle=handle)
 
     async def _keep_leases(self) -> None:
         due = anyio.current_time()

@@ -9,7 +9,7 @@ from flowctl_aio.codec.plain import timestamp_to_wire
 from flowctl_aio.control.messages import info_from_v1, info_to_v1
 from flowctl_aio.plane.methods import connection_info, topics_of, unary
 from flowctl_aio.plane.registry import Entry, Registry
-from flowctl_aio.transport.server import Method
+from flowctl_aio.transport.server import UnaryMethod
 from flowctl_aio.types import Health, ServiceType
 
 SERVICE = "flowctl.v1.ControlPlaneService"
@@ -21,7 +21,7 @@ class V1ControlPlane:
     def __init__(self, registry: Registry, endpoint: Callable[[], str]) -> None:
         self._registry, self._endpoint = registry, endpoint
 
-    def methods(self) -> Mapping[str, Method]:
+    def methods(self) -> Mapping[str, UnaryMethod]:
         return {
             "RegisterComponent": unary(self._register, wire.v1.RegisterRequest, "component"),
             "UnregisterComponent": unary(self._unregister, wire.v1.UnregisterRequest, "service_id"),
