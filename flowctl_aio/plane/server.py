@@ -15,6 +15,7 @@ from flowctl_aio.owner import OwnerTask, Started
 from flowctl_aio.plane import classic, v1
 from flowctl_aio.plane.registry import Registry
 from flowctl_aio.plane.runs import Run, Runs
+from flowctl_aio.security import Admission, ServerTls
 from flowctl_aio.transport.server import open_server
 from flowctl_aio.types import Health, ServiceStatus
 
@@ -41,7 +42,9 @@ class EmbeddedControlPlane:
         address: `host:port` to listen on (port 0 takes a free one), or `unix:///path`.
         heartbeat_ttl: seconds for which a HEALTHY service counts as alive without a beat.
         janitor_interval: seconds between two looks for services that do not.
-        insecure: listen to other machines too, though nothing is encrypted and everybody is let in.
+        insecure: listen to other machines too, though nothing is encrypted; not asked where `tls` is given.
+        tls: encrypt, and ask for client certificates if it has a client CA.
+        admission: let in only calls that show one of its tokens; None lets everybody in.
 
     Raises:
         ConfigError: if a number of seconds is not above 0.
@@ -54,11 +57,13 @@ class EmbeddedControlPlane:
         heartbeat_ttl: float = 30.0,
         janitor_interval: float = 10.0,
         insecure: bool = False,
+        tls: ServerTls | None = None,
+        admission: Admission | None = None,
     ) -> None:
         for name, seconds in (("heartbeat_ttl", heartbeat_ttl), ("janitor_interval", janitor_interval)):
             if not seconds > 0:
                 raise ConfigError(f"{name} is {seconds} s, and must be above 0")
-        self._address, self._insecure = address, insecure
+        self._address, self._insecure, self._tls, self._admission = address, insecure, tls, admission
         self._janitor_interval = janitor_interval
         self._registry = Registry(
             heartbeat_ttl=heartbeat_ttl, now=_utc_now, monotonic=time.monotonic, changed=self._wake
@@ -154,7 +159,8 @@ class EmbeddedControlPlane:
         """Listen.
 
         Raises:
-            ConfigError: if the address is malformed, taken, or open to other machines while `insecure` is false.
+            ConfigError: if the address is malformed, taken, or open to other machines while `insecure` is false and
+                `tls` is None; if a file of `tls` or `admission` cannot be used.
             UsageError: if the plane was entered before.
 
         Cancellation: stops what had started.
@@ -195,7 +201,12 @@ class EmbeddedControlPlane:
         try:
             async with (
                 open_server(
-                    services, self._address, max_message_bytes=MAX_MESSAGE_BYTES, insecure=self._insecure
+                    services,
+                    self._address,
+                    max_message_bytes=MAX_MESSAGE_BYTES,
+                    insecure=self._insecure,
+                    tls=self._tls,
+                    admission=self._admission,
                 ) as server,
                 anyio.create_task_group() as tasks,
             ):
