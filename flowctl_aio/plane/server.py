@@ -18,6 +18,7 @@ from flowctl_aio.plane import classic, v1
 from flowctl_aio.plane.methods import Gate
 from flowctl_aio.plane.registry import Registry
 from flowctl_aio.plane.runs import Run, Runs
+from flowctl_aio.security import Admission, ServerTls
 from flowctl_aio.transport.server import UnaryMethod, open_server
 from flowctl_aio.types import Health, ServiceStatus
 
@@ -44,7 +45,9 @@ class EmbeddedControlPlane:
         address: `host:port` to listen on (port 0 takes a free one), or `unix:///path`.
         heartbeat_ttl: seconds for which a HEALTHY service counts as alive without a beat.
         janitor_interval: seconds between two looks for services that do not.
-        insecure: listen to other machines too, though nothing is encrypted and everybody is let in.
+        insecure: listen to other machines too, though nothing is encrypted; not asked where `tls` is given.
+        tls: encrypt, and ask for client certificates if it has a client CA.
+        admission: let in only calls that show one of its tokens; None lets everybody in.
         gate: awaited before each call is handled; see `Gate`. It may be set and taken away later, as an attribute.
 
     Raises:
@@ -58,12 +61,15 @@ class EmbeddedControlPlane:
         heartbeat_ttl: float = 30.0,
         janitor_interval: float = 10.0,
         insecure: bool = False,
+        tls: ServerTls | None = None,
+        admission: Admission | None = None,
         gate: Gate | None = None,
     ) -> None:
         for name, seconds in (("heartbeat_ttl", heartbeat_ttl), ("janitor_interval", janitor_interval)):
             if not seconds > 0:
                 raise ConfigError(f"{name} is {seconds} s, and must be above 0")
-        self._address, self._insecure, self.gate = address, insecure, gate
+        self._address, self._insecure, self._tls, self._admission = address, insecure, tls, admission
+        self.gate = gate
         self._janitor_interval = janitor_interval
         self._registry = Registry(
             heartbeat_ttl=heartbeat_ttl, now=_utc_now, monotonic=time.monotonic, changed=self._wake
@@ -166,7 +172,8 @@ class EmbeddedControlPlane:
         """Listen.
 
         Raises:
-            ConfigError: if the address is malformed, taken, or open to other machines while `insecure` is false.
+            ConfigError: if the address is malformed, taken, or open to other machines while `insecure` is false and
+                `tls` is None; if a file of `tls` or `admission` cannot be used.
             UsageError: if the plane was entered before.
 
         Cancellation: stops what had started.
@@ -211,7 +218,12 @@ class EmbeddedControlPlane:
         try:
             async with (
                 open_server(
-                    gated, self._address, max_message_bytes=MAX_MESSAGE_BYTES, insecure=self._insecure
+                    gated,
+                    self._address,
+                    max_message_bytes=MAX_MESSAGE_BYTES,
+                    insecure=self._insecure,
+                    tls=self._tls,
+                    admission=self._admission,
                 ) as server,
                 anyio.create_task_group() as tasks,
             ):

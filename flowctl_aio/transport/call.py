@@ -17,8 +17,9 @@ import grpc
 import grpc.aio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from flowctl_aio.errors import StreamCancelledError, UsageError
-from flowctl_aio.transport.status import error_from_rpc, error_from_status
+from flowctl_aio.errors import DeadlineExceededError, FlowctlError, StreamCancelledError, UsageError
+from flowctl_aio.transport.channel import Channel as Channel
+from flowctl_aio.transport.status import connection_fault, error_from_rpc, error_from_status
 
 T = TypeVar("T")
 CallMetadata: TypeAlias = Sequence[tuple[str, str]]
@@ -26,14 +27,19 @@ EOF = grpc.aio.EOF
 # By how many seconds a scope's own deadline comes before that of the calls in it: it is the scope that ends the
 # wait, in its own way, and gRPC's deadline is there for the peer.
 SCOPE_FIRST = 0.5
+# Seconds after a deadline in which the reason of it is looked for.
+PROBE_LIMIT = 0.1
 
 
 class Serializable(Protocol):
     def SerializeToString(self) -> bytes: ...  # noqa: N802 - protobuf's name
 
 
-async def settle(awaitable: Awaitable[T], peer: str) -> T:
+async def settle(awaitable: Awaitable[T], peer: str, *, is_tls: bool = False) -> T:
     """Await something of grpc's; every failure comes out as one of our errors.
+
+    Args:
+        is_tls: whether it goes over TLS, which decides what a connection that does not come about may mean.
 
     Raises:
         StreamCancelledError: if the call was cancelled, though this task was not.
@@ -44,7 +50,7 @@ async def settle(awaitable: Awaitable[T], peer: str) -> T:
     try:
         return await awaitable
     except grpc.aio.AioRpcError as error:
-        raise error_from_rpc(error, peer) from error
+        raise error_from_rpc(error, peer, is_tls=is_tls) from error
     except asyncio.InvalidStateError as error:
         raise StreamCancelledError("the call is already over", peer=peer) from error
     except asyncio.CancelledError:
@@ -94,7 +100,8 @@ async def call_unary_with_metadata(
     Args:
         wait_for_ready: wait for a peer that is away to come back, as long as the deadline allows, instead of failing.
 
-    The gRPC deadline is the nearer of `timeout` and the surrounding scope's.
+    The gRPC deadline is the nearer of `timeout` and the surrounding scope's. A call that waited for its peer until
+    then tells in its error why the last attempt to connect failed; a scope's own TimeoutError cannot.
 
     Raises:
         UsageError: if the channel is closed.
@@ -102,47 +109,61 @@ async def call_unary_with_metadata(
 
     Cancellation: cancels the call; whether the peer acted on it is then unknown.
     """
-    start: Any = channel.raw.unary_unary(
-        method,
-        request_serializer=lambda message: message.SerializeToString(),
-        response_deserializer=answer.FromString,  # type: ignore[attr-defined]
-    )
-    with _usable(channel):
-        call = start(
-            request,
-            timeout=_seconds_left(timeout),
-            metadata=tuple(metadata) or None,
-            wait_for_ready=wait_for_ready,
+    async with channel.line() as raw:
+        start: Any = raw.unary_unary(
+            method,
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=answer.FromString,  # type: ignore[attr-defined]
         )
+        with _usable(channel):
+            call = start(
+                request,
+                timeout=_seconds_left(timeout),
+                metadata=(*metadata, *channel.shown()) or None,
+                wait_for_ready=wait_for_ready,
+            )
+        try:
+            result = await settle(call, channel.peer, is_tls=channel.is_tls)
+            return result, _texts(await settle(call.initial_metadata(), channel.peer, is_tls=channel.is_tls))
+        except DeadlineExceededError as error:
+            fault = await _last_fault(channel, raw) if wait_for_ready else ""
+            if not fault:
+                raise
+            raise DeadlineExceededError(f"{channel.peer}: no answer in time; {fault}") from error
+        finally:
+            call.cancel()
+
+
+async def _last_fault(channel: Channel, raw: grpc.aio.Channel) -> str:
+    """Why the last attempt to connect failed, which a call that waits for its peer does not tell; empty if none did.
+
+    A call that does not wait fails at once while there is no connection, and never leaves this machine then.
+    """
+    if raw.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+        return ""
+    start: Any = raw.unary_unary("/")
+    probe = start(b"", timeout=PROBE_LIMIT)
     try:
-        result = await settle(call, channel.peer)
-        return result, _texts(await settle(call.initial_metadata(), channel.peer))
+        await settle(probe, channel.peer)
+    except FlowctlError as error:
+        return connection_fault(getattr(error, "details", None) or "", is_tls=channel.is_tls)
     finally:
-        call.cancel()
-
-
-class Channel:
-    """A gRPC channel and the address it leads to."""
-
-    def __init__(self, raw: grpc.aio.Channel, peer: str) -> None:
-        self.raw, self.peer = raw, peer
-
-    def __repr__(self) -> str:
-        return f"<Channel to {self.peer}>"
+        probe.cancel()
+    return ""
 
 
 class StreamCall:
     """One open streaming call that carries raw messages; made by `open_call`, and over when its block is left."""
 
-    def __init__(self, call: Any, peer: str) -> None:
-        self._call, self.peer = call, peer
+    def __init__(self, call: Any, peer: str, *, is_tls: bool = False) -> None:
+        self._call, self.peer, self._is_tls = call, peer, is_tls
 
     async def read(self) -> bytes | None:
         """The next message; None after the last one of a stream that ended well.
 
         Cancellation: ends the whole call. Only a pump may await this.
         """
-        message = await settle(self._call.read(), self.peer)
+        message = await self._settle(self._call.read())
         return None if message is EOF else message
 
     async def write(self, message: bytes) -> None:
@@ -163,7 +184,7 @@ class StreamCall:
 
     async def result(self) -> bytes:
         """The one answer of a client-streaming call."""
-        answer: bytes = await settle(self._call, self.peer)
+        answer: bytes = await self._settle(self._call)
         return answer
 
     async def _write(self, message: bytes) -> None:
@@ -181,18 +202,22 @@ class StreamCall:
 
     async def _while_open(self, writing: Awaitable[None]) -> None:
         try:
-            await settle(writing, self.peer)
+            await self._settle(writing)
         except StreamCancelledError:
             # grpc.aio only says that the call is over; its status says why.
             if self._call.done():
                 status = await self._call.code()
                 if status not in (grpc.StatusCode.OK, grpc.StatusCode.CANCELLED):
-                    raise error_from_status(status, await self._call.details() or "", self.peer) from None
+                    details = await self._call.details() or ""
+                    raise error_from_status(status, details, self.peer, is_tls=self._is_tls) from None
             raise
 
     async def peer_metadata(self) -> dict[str, str]:
         """What the peer said before its first message."""
-        return _texts(await settle(self._call.initial_metadata(), self.peer))
+        return _texts(await self._settle(self._call.initial_metadata()))
+
+    async def _settle(self, awaitable: Awaitable[T]) -> T:
+        return await settle(awaitable, self.peer, is_tls=self._is_tls)
 
 
 @asynccontextmanager
@@ -208,19 +233,20 @@ async def open_call(
     Raises:
         UsageError: if the channel is closed.
     """
-    texts = tuple(metadata) or None
-    call: Any
-    with _usable(channel):
-        if request is not None:
-            call = _start(channel.raw.unary_stream, method)(request, metadata=texts)
-        elif answers:
-            call = _start(channel.raw.stream_stream, method)(metadata=texts)
-        else:
-            call = _start(channel.raw.stream_unary, method)(metadata=texts)
-    try:
-        yield StreamCall(call, channel.peer)
-    finally:
-        call.cancel()
+    async with channel.line() as raw:
+        texts = (*metadata, *channel.shown()) or None
+        call: Any
+        with _usable(channel):
+            if request is not None:
+                call = _start(raw.unary_stream, method)(request, metadata=texts)
+            elif answers:
+                call = _start(raw.stream_stream, method)(metadata=texts)
+            else:
+                call = _start(raw.stream_unary, method)(metadata=texts)
+        try:
+            yield StreamCall(call, channel.peer, is_tls=channel.is_tls)
+        finally:
+            call.cancel()
 
 
 @contextmanager

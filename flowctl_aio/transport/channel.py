@@ -1,52 +1,149 @@
-"""Open a channel to an endpoint."""
+"""Open a channel to an endpoint: in clear or with TLS, with or without something to show. Opening never dials."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import grpc.aio
 
+from flowctl_aio.security import ClientTls, Credentials
 from flowctl_aio.transport.address import check_plaintext, is_loopback, parse_endpoint
-from flowctl_aio.transport.call import Channel
-from flowctl_aio.transport.options import control_options, data_options
+from flowctl_aio.transport.options import Options, control_options, data_options
+from flowctl_aio.transport.renewal import Renewal
+from flowctl_aio.transport.security.tls import client_tls, name_options
+from flowctl_aio.transport.security.tokens import Shown, shown
 
+logger = logging.getLogger(__name__)
 CLOSE_GRACE = 1.0
 
 
+class Channel:
+    """A way to one peer. Underneath is a gRPC channel, which is replaced when the certificates in its files change:
+    new calls take the new one, and the old one is closed once its last call is over.
+
+    Attributes:
+        peer: the address it leads to.
+        is_tls: whether what goes over it is encrypted.
+    """
+
+    def __init__(self, peer: str, options: Options, tls: ClientTls | None, credentials: Credentials | None) -> None:
+        self.peer, self.is_tls = peer, tls is not None
+        self._options = [*options, *name_options(tls)]
+        self._shown = shown(credentials, peer) if credentials else None
+        self._renewal: Renewal[grpc.aio.Channel] = Renewal(self._dial, client_tls(tls, peer) if tls else None)
+
+    def __repr__(self) -> str:
+        return f"<Channel to {self.peer}{' with TLS' if self.is_tls else ''}>"
+
+    @property
+    def raw(self) -> grpc.aio.Channel:
+        """The gRPC channel of the latest calls."""
+        return self._renewal.newest
+
+    def shown(self) -> Shown:
+        """The metadata that lets a call in."""
+        return self._shown.get() if self._shown is not None else ()
+
+    @asynccontextmanager
+    async def line(self) -> AsyncIterator[grpc.aio.Channel]:
+        """The gRPC channel for one call, which stays open as long as the block runs.
+
+        Cancellation: passes through.
+        """
+        line = self._renewal.take()
+        try:
+            await _close(self._renewal.retired())
+            yield line.raw
+        finally:
+            self._renewal.give_back(line)
+            await _close(self._renewal.retired())
+
+    async def aclose(self) -> None:
+        """Close it, and cut off its calls.
+
+        Cancellation: closes all the same.
+        """
+        await _close(self._renewal.close())
+
+    def _dial(self, credentials: Any) -> grpc.aio.Channel:
+        if credentials is None:
+            return grpc.aio.insecure_channel(self.peer, options=self._options)
+        return grpc.aio.secure_channel(self.peer, credentials, options=self._options)
+
+
 @asynccontextmanager
-async def open_control_channel(endpoint: str, *, insecure: bool = False) -> AsyncIterator[Channel]:
+async def open_control_channel(
+    endpoint: str, *, insecure: bool = False, tls: ClientTls | None = None, credentials: Credentials | None = None
+) -> AsyncIterator[Channel]:
     """A channel to a control plane. Opening does not dial: the first call does.
 
+    Args:
+        insecure: talk in clear also with another machine; not asked where `tls` is given.
+        tls: encrypt. Its files are read again when they change.
+        credentials: shown with every call. Their files are read again when they change.
+
     Raises:
-        ConfigError: if the endpoint is malformed, or not on this machine while `insecure` is false.
+        ConfigError: if the endpoint is malformed, or not on this machine while `insecure` is false and `tls` is None;
+            if a file cannot be read, or holds no PEM or no token.
     """
-    endpoint = parse_endpoint(endpoint)
-    check_plaintext(endpoint, insecure=insecure)
-    async with _open(endpoint, control_options(loopback=is_loopback(endpoint))) as channel:
+    endpoint = check_dialled(endpoint, insecure=insecure, tls=tls, credentials=credentials)
+    async with _open(endpoint, control_options(loopback=is_loopback(endpoint)), tls, credentials) as channel:
         yield channel
 
 
 @asynccontextmanager
-async def open_data_channel(endpoint: str, *, max_message_bytes: int, insecure: bool = False) -> AsyncIterator[Channel]:
+async def open_data_channel(
+    endpoint: str,
+    *,
+    max_message_bytes: int,
+    insecure: bool = False,
+    tls: ClientTls | None = None,
+    credentials: Credentials | None = None,
+) -> AsyncIterator[Channel]:
     """A channel that carries batches. Opening does not dial: the first call does.
 
+    Args:
+        insecure, tls, credentials: as with `open_control_channel`.
+
     Raises:
-        ConfigError: if the endpoint is malformed, or not on this machine while `insecure` is false.
+        ConfigError: as with `open_control_channel`.
     """
-    endpoint = parse_endpoint(endpoint)
-    check_plaintext(endpoint, insecure=insecure)
+    endpoint = check_dialled(endpoint, insecure=insecure, tls=tls, credentials=credentials)
     options = data_options(loopback=is_loopback(endpoint), max_message_bytes=max_message_bytes)
-    async with _open(endpoint, options) as channel:
+    async with _open(endpoint, options, tls, credentials) as channel:
         yield channel
 
 
+def check_dialled(endpoint: str, *, insecure: bool, tls: ClientTls | None, credentials: Credentials | None) -> str:
+    """The endpoint, checked and complete; plaintext to another machine only if the user wants it.
+
+    Raises:
+        ConfigError: if it is malformed, or not on this machine while `insecure` is false and `tls` is None.
+    """
+    endpoint = parse_endpoint(endpoint)
+    if tls is None:
+        check_plaintext(endpoint, insecure=insecure)
+        if credentials and not is_loopback(endpoint):
+            logger.warning("the token for %s goes over the network in clear: nothing but TLS hides it", endpoint)
+    return endpoint
+
+
 @asynccontextmanager
-async def _open(endpoint: str, options: list[tuple[str, int | str]]) -> AsyncIterator[Channel]:
-    raw = grpc.aio.insecure_channel(endpoint, options=options)
+async def _open(
+    endpoint: str, options: Options, tls: ClientTls | None, credentials: Credentials | None
+) -> AsyncIterator[Channel]:
+    channel = Channel(endpoint, options, tls, credentials)
     try:
-        yield Channel(raw, endpoint)
+        yield channel
     finally:
+        await channel.aclose()
+
+
+async def _close(channels: list[grpc.aio.Channel]) -> None:
+    for channel in channels:
         with anyio.move_on_after(CLOSE_GRACE, shield=True):
-            await raw.close()
+            await channel.close()

@@ -23,9 +23,13 @@ from flowctl_aio.errors import (
     StreamTruncatedError,
 )
 from flowctl_aio.owner import lone
-from flowctl_aio.transport.address import check_plaintext, dialable, parse_endpoint
+from flowctl_aio.security import Admission, ServerTls
+from flowctl_aio.transport.address import check_plaintext, dialable, is_loopback, parse_endpoint
 from flowctl_aio.transport.call import EOF, CallMetadata, settle
+from flowctl_aio.transport.gate import OPEN_SERVICES, Admitting
 from flowctl_aio.transport.options import server_options
+from flowctl_aio.transport.security.tls import server_tls
+from flowctl_aio.transport.security.tokens import Gate
 from flowctl_aio.transport.status import Refused, status_of
 
 logger = logging.getLogger(__name__)
@@ -125,25 +129,38 @@ async def open_server(
     advertise_host: str = "",
     insecure: bool = False,
     grace: float | None = None,
+    tls: ServerTls | None = None,
+    admission: Admission | None = None,
+    open_services: frozenset[str] = OPEN_SERVICES,
 ) -> AsyncIterator[Server]:
     """Listen on `address` while the block runs.
 
     Args:
         address: `host:port` (port 0 takes a free one) or `unix:///path`.
+        insecure: listen in clear also to other machines; not asked where `tls` is given.
         grace: seconds that streams may go on after the block; None ends them at once.
+        tls: encrypt, and ask for client certificates if it has a client CA. Files are read again when they change.
+        admission: answer UNAUTHENTICATED to every call without one of its tokens.
+        open_services: full names of services that need no token all the same.
 
     Raises:
-        ConfigError: if the address is malformed, taken, or open to other machines while `insecure` is false.
+        ConfigError: if the address is malformed, taken, or open to other machines while `insecure` is false and `tls`
+            is None; if a file cannot be read, or holds no PEM or no token.
     """
     address = parse_endpoint(address)
-    check_plaintext(address, insecure=insecure)
-    raw = grpc.aio.server(options=server_options(max_message_bytes=max_message_bytes))
+    if tls is None:
+        check_plaintext(address, insecure=insecure)
+        if admission is not None and not is_loopback(address):
+            logger.warning("tokens come to %s over the network in clear: nothing but TLS hides them", address)
+    gates = [Admitting(Gate(admission, address, open_services=open_services))] if admission is not None else []
+    credentials = server_tls(tls, address) if tls is not None else None
+    raw = grpc.aio.server(options=server_options(max_message_bytes=max_message_bytes), interceptors=gates)
     underway = _Underway()
     for service, methods in services.items():
         handlers = {name: _handler(f"{service}/{name}", method, underway) for name, method in methods.items()}
         raw.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     try:
-        port = raw.add_insecure_port(address)
+        port = raw.add_secure_port(address, credentials) if credentials else raw.add_insecure_port(address)
     except RuntimeError as error:
         raise ConfigError(f"cannot listen on {address}: {str(error).partition(';')[0]}") from error
     if address.startswith("unix:"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import grpc
 import grpc.aio
 
@@ -27,21 +29,57 @@ class Refused(Exception):  # noqa: N818 - an answer, not a fault: it never leave
         self.code, self.details = code, details
 
 
-def error_from_rpc(error: grpc.aio.AioRpcError, peer: str) -> FlowctlError:
+def error_from_rpc(error: grpc.aio.AioRpcError, peer: str, *, is_tls: bool = False) -> FlowctlError:
     """The error that a failed call means to its caller."""
-    return error_from_status(error.code(), error.details() or "", peer)
+    return error_from_status(error.code(), error.details() or "", peer, is_tls=is_tls)
 
 
-def error_from_status(status: grpc.StatusCode, details: str, peer: str) -> FlowctlError:
-    """The error that a status other than OK means to the caller."""
+def error_from_status(status: grpc.StatusCode, details: str, peer: str, *, is_tls: bool = False) -> FlowctlError:
+    """The error that a status other than OK means to the caller, who had or had not switched TLS on."""
     code = status.name
     if status is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceededError(f"{peer}: no answer in time")
     if status is grpc.StatusCode.UNAVAILABLE:
-        return PeerUnavailableError(f"unavailable ({details})", peer=peer, code=code, details=details)
+        reason = connection_fault(details, is_tls=is_tls)
+        return PeerUnavailableError(f"unavailable ({reason})", peer=peer, code=code, details=details)
     if status is grpc.StatusCode.CANCELLED:
         return StreamCancelledError("the call was cancelled", peer=peer, code=code, details=details)
+    if status is grpc.StatusCode.UNAUTHENTICATED:
+        return PeerError(f"{code}: check the token ({details})", peer=peer, code=code, details=details)
     return PeerError(f"{code} ({details})", peer=peer, code=code, details=details)
+
+
+# What gRPC says of a connection that did not come about, and what it means to the one who tried.
+_TLS_FAULTS = [
+    ("Hostname Verification", "the server's certificate is for another name than was dialled: check the server name"),
+    ("certificate has expired", "the certificate of the server, or of its CA, has expired"),
+    ("certificate is not yet valid", "the certificate of the server, or of its CA, is not valid yet: check the clocks"),
+    ("CERTIFICATE_VERIFY_FAILED", "the server's certificate is not signed by a CA that is trusted here: check the CA"),
+    ("_ALERT_", "the server broke the handshake off: check the client certificate"),
+    ("WRONG_VERSION_NUMBER", "the server answers in clear: switch TLS on there, or off here"),
+    ("UNSUPPORTED_PROTOCOL", "the server speaks no TLS from 1.2 on"),
+    ("security handshaker", "the certificates given here cannot be used"),
+    ("handshake failed", "the handshake failed"),
+]
+_NO_CONNECTION = "failed to connect to all addresses; last error: "
+_HUNG_UP = re.compile(r"Socket closed|Connection reset|Broken pipe|before receiving SETTINGS")
+
+
+def connection_fault(details: str, *, is_tls: bool) -> str:
+    """gRPC's details of an UNAVAILABLE, led by a sentence that says what to look at where TLS is the reason.
+
+    A server that wants another client certificate just hangs up, and so does one that wants TLS and gets plaintext:
+    there it is a guess, and says so.
+    """
+    last = details.removeprefix(_NO_CONNECTION)
+    for sign, meaning in _TLS_FAULTS:
+        if is_tls and sign in last:
+            return f"TLS: {meaning}; {last}"
+    if last != details and _HUNG_UP.search(last):
+        if is_tls:
+            return f"perhaps TLS: the server hung up, as if it wanted a client certificate that it trusts; {last}"
+        return f"perhaps TLS: the server hung up on plaintext, as if it wanted TLS; {last}"
+    return details
 
 
 def is_unimplemented(error: StreamError) -> bool:

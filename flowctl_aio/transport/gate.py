@@ -1,0 +1,38 @@
+"""Keep callers without an accepted token out of a server, before a handler runs or a message is read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from flowctl_aio.transport.security.tokens import Gate
+
+logger = logging.getLogger(__name__)
+# Probes, such as those of Kubernetes, have no token to show.
+OPEN_SERVICES = frozenset({"grpc.health.v1.Health"})
+
+
+class Admitting(grpc.aio.ServerInterceptor):
+    """Stands before every handler of a server, also those that others add, and before methods that do not exist."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    async def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], handler_call_details: Any
+    ) -> Any:
+        method = handler_call_details.method
+        refusal = self._gate.refusal(method, handler_call_details.invocation_metadata or ())
+        if refusal is None:
+            return await continuation(handler_call_details)
+
+        async def refuse(_: Any, context: Any) -> None:
+            logger.info("%s is not let in to %s: %s", context.peer(), method, refusal)
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, refusal)
+
+        # This kind of handler fits calls of every kind, and reads no message of its own accord.
+        return grpc.stream_stream_rpc_method_handler(refuse)
