@@ -9,24 +9,24 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from flowctl_aio.transport.security.tokens import Gate
+from flowctl_aio.transport.security.tokens import AcceptedTokens
 
 logger = logging.getLogger(__name__)
 # Probes, such as those of Kubernetes, have no token to show.
 OPEN_SERVICES = frozenset({"grpc.health.v1.Health"})
 
 
-class Admitting(grpc.aio.ServerInterceptor):
+class Gate(grpc.aio.ServerInterceptor):
     """Stands before every handler of a server, also those that others add, and before methods that do not exist."""
 
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
+    def __init__(self, accepted: AcceptedTokens) -> None:
+        self._accepted = accepted
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], handler_call_details: Any
     ) -> Any:
         method = handler_call_details.method
-        refusal = self._gate.refusal(method, handler_call_details.invocation_metadata or ())
+        refusal = self._accepted.refusal(method, handler_call_details.invocation_metadata or ())
         if refusal is None:
             return await continuation(handler_call_details)
 
