@@ -66,8 +66,11 @@ class Folder:
     def file(self, name: str) -> str:
         return str(self.path / name)
 
-    def put(self, name: str, content: bytes) -> None:
-        """In one step, so that nobody reads half of it."""
+    def put(self, name: str, content: bytes | None) -> None:
+        """In one step, so that nobody reads half of it; None takes the file away."""
+        if content is None:
+            (self.path / name).unlink()
+            return
         new = self.path / f".{name}"
         new.write_bytes(content)
         new.replace(self.path / name)

@@ -8,9 +8,9 @@ import pytest
 from flowctl_aio import _wire as wire
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.control.plane import PlaneClient
-from flowctl_aio.errors import PeerUnavailableError, PlaneUnavailableError
+from flowctl_aio.errors import ConfigError, PeerUnavailableError, PlaneUnavailableError
 from flowctl_aio.plane import EmbeddedControlPlane
-from flowctl_aio.security import ClientTls
+from flowctl_aio.security import ClientTls, ServerTls
 from flowctl_aio.transport.blocking import BlockingChannel
 from flowctl_aio.transport.channel import open_control_channel
 from flowctl_aio.transport.server import open_server
@@ -98,6 +98,22 @@ async def test_a_connection_comes_about_or_says_why_not(case):
             assert isinstance(caught.value, ConnectionError)
             assert caught.value.code == "UNAVAILABLE"
     assert echoes.reached == (len(KINDS) if problem is None else 0)
+
+
+@pytest.mark.parametrize("given", ["missing.pem", b"no pem"])
+async def test_files_that_cannot_be_used_are_refused_by_name_before_anything_is_opened(ours, given):
+    cert, key = ours.pairs["client"]
+    problem = "(missing.pem cannot be read: No such file|given as bytes. holds no)"
+    for tls in (ClientTls(ca=given), ClientTls(cert=given, key=key), ClientTls(cert=cert, key=given)):
+        with pytest.raises(ConfigError, match=rf"tls (ca|cert|key) .*{problem}"):
+            async with dial("127.0.0.1:1", tls=tls):
+                pass
+        with pytest.raises(ConfigError, match=problem):
+            BlockingChannel("127.0.0.1:1", tls=tls)
+    for tls in (ServerTls(given, key), ServerTls(cert, given), ServerTls(cert, key, client_ca=given)):
+        with pytest.raises(ConfigError, match=rf"server tls (client ca|cert|key) .*{problem}"):
+            async with EmbeddedControlPlane(tls=tls):
+                pass
 
 
 async def test_a_thread_is_told_the_same(case):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import anyio
 import pytest
@@ -178,10 +177,7 @@ async def test_a_bad_change_of_a_token_file_leaves_the_last_good_token(folder, b
         open_server(Echoes().services(), admission=OPEN_SESAME) as server,
         dial(server.endpoint, credentials=Credentials(token_file=folder.file("token"))) as channel,
     ):
-        if bad is None:
-            Path(folder.file("token")).unlink()
-        else:
-            folder.put("token", bad)
+        folder.put("token", bad)
         for _ in range(3):
             await ask(channel)
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
@@ -264,6 +260,14 @@ async def test_a_token_never_goes_to_another_machine_in_clear_unless_the_user_sa
         pass
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "mellon" not in caplog.text
+
+
+async def test_refusals_are_logged_seldom(caplog):
+    async with open_server(Echoes().services(), admission=OPEN_SESAME) as server, dial(server.endpoint) as channel:
+        for _ in range(10):
+            with pytest.raises(PeerError):
+                await ask(channel)
+    assert len([line for line in caplog.messages if "is not let in to /svc/Unary" in line]) == 1
 
 
 async def test_no_token_stands_in_a_repr_a_log_or_an_error(caplog):
