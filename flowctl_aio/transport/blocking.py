@@ -27,7 +27,8 @@ T = TypeVar("T")
 class BlockingChannel:
     """The channel to a control plane as `open_control_channel` gives it, for threads. Opening does not dial.
 
-    Calls may come from several threads at a time, and `close` from yet another one.
+    Calls may come from several threads at a time, and `close` from yet another one. When the certificates in its files
+    change, the next call takes a new connection, without looking first whether one comes about.
 
     Args:
         insecure, tls, credentials: as with `open_control_channel`.
@@ -45,10 +46,12 @@ class BlockingChannel:
         credentials: Credentials | None = None,
     ) -> None:
         self.peer = check_dialled(endpoint, insecure=insecure, tls=tls, credentials=credentials)
-        self._options = [*control_options(loopback=is_loopback(self.peer)), *name_options(tls)]
+        self._options = [*control_options(loopback=is_loopback(self.peer)), *name_options(tls, self.peer)]
         self._shown = shown(credentials, self.peer) if credentials else None
         self._is_tls, self._lock = tls is not None, Lock()
-        self._renewal: Renewal[grpc.Channel] = Renewal(self._dial, client_tls(tls, self.peer) if tls else None)
+        self._renewal: Renewal[grpc.Channel] = Renewal(
+            self._dial, client_tls(tls, self.peer) if tls else None, is_fit=lambda old, new: True
+        )
 
     def __repr__(self) -> str:
         return f"<BlockingChannel to {self.peer}{' with TLS' if self._is_tls else ''}>"

@@ -177,7 +177,7 @@ class StreamCall:
 
     async def done_writing(self) -> None:
         """Half-close: say that nothing more will be written."""
-        await self._while_open(self._call.done_writing())
+        await self._while_open(self._until_over(self._call.done_writing()))
 
     def is_over(self) -> bool:
         return bool(self._call.done())
@@ -194,8 +194,11 @@ class StreamCall:
         if self._call.done():
             raise asyncio.InvalidStateError
         await self._call.wait_for_connection()
+        await self._until_over(self._call._cython_call.send_serialized_message(message))
+
+    async def _until_over(self, writing: Awaitable[None]) -> None:
         try:
-            await self._call._cython_call.send_serialized_message(message)
+            await writing
         except grpc.aio.InternalError as error:
             await self._call.code()  # comes at once: a write fails only when the call is over
             raise asyncio.InvalidStateError from error

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import grpc
 import grpc.aio
 
 from flowctl_aio.security import ClientTls, Credentials
@@ -19,11 +20,13 @@ from flowctl_aio.transport.security.tokens import Shown, shown
 
 logger = logging.getLogger(__name__)
 CLOSE_GRACE = 1.0
+READY = grpc.ChannelConnectivity.READY
 
 
 class Channel:
     """A way to one peer. Underneath is a gRPC channel, which is replaced when the certificates in its files change:
-    new calls take the new one, and the old one is closed once its last call is over.
+    new calls take the new one once it is connected, and the old one is closed when its last call is over.
+    Certificates with which no connection comes about thus break none.
 
     Attributes:
         peer: the address it leads to.
@@ -32,9 +35,12 @@ class Channel:
 
     def __init__(self, peer: str, options: Options, tls: ClientTls | None, credentials: Credentials | None) -> None:
         self.peer, self.is_tls = peer, tls is not None
-        self._options = [*options, *name_options(tls)]
+        self._options = [*options, *name_options(tls, peer)]
         self._shown = shown(credentials, peer) if credentials else None
-        self._renewal: Renewal[grpc.aio.Channel] = Renewal(self._dial, client_tls(tls, peer) if tls else None)
+        self._renewal: Renewal[grpc.aio.Channel] = Renewal(
+            self._dial, client_tls(tls, peer) if tls else None, is_fit=self._is_fit
+        )
+        self._unfit: grpc.aio.Channel | None = None
 
     def __repr__(self) -> str:
         return f"<Channel to {self.peer}{' with TLS' if self.is_tls else ''}>"
@@ -68,6 +74,15 @@ class Channel:
         Cancellation: closes all the same.
         """
         await _close(self._renewal.close())
+
+    def _is_fit(self, old: grpc.aio.Channel, new: grpc.aio.Channel) -> bool:
+        state = new.get_state(try_to_connect=True)
+        if state is READY or old.get_state() is not READY:
+            return True
+        if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and new is not self._unfit:
+            self._unfit = new
+            logger.warning("the new certificates bring no connection to %s; the old connection goes on", self.peer)
+        return False
 
     def _dial(self, credentials: Any) -> grpc.aio.Channel:
         if credentials is None:

@@ -26,10 +26,10 @@ from flowctl_aio.owner import lone
 from flowctl_aio.security import Admission, ServerTls
 from flowctl_aio.transport.address import check_plaintext, dialable, is_loopback, parse_endpoint
 from flowctl_aio.transport.call import EOF, CallMetadata, settle
-from flowctl_aio.transport.gate import OPEN_SERVICES, Admitting
+from flowctl_aio.transport.gate import OPEN_SERVICES, Gate
 from flowctl_aio.transport.options import server_options
 from flowctl_aio.transport.security.tls import server_tls
-from flowctl_aio.transport.security.tokens import Gate
+from flowctl_aio.transport.security.tokens import AcceptedTokens
 from flowctl_aio.transport.status import Refused, status_of
 
 logger = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ async def open_server(
         check_plaintext(address, insecure=insecure)
         if admission is not None and not is_loopback(address):
             logger.warning("tokens come to %s over the network in clear: nothing but TLS hides them", address)
-    gates = [Admitting(Gate(admission, address, open_services=open_services))] if admission is not None else []
+    gates = [Gate(AcceptedTokens(admission, address, open_services=open_services))] if admission is not None else []
     credentials = server_tls(tls, address) if tls is not None else None
     raw = grpc.aio.server(options=server_options(max_message_bytes=max_message_bytes), interceptors=gates)
     underway = _Underway()

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from flowctl_aio import _wire as wire
-from flowctl_aio.errors import PeerError, PeerUnavailableError, StreamCancelledError, UsageError
+from flowctl_aio.errors import DeadlineExceededError, PeerError, PeerUnavailableError, StreamCancelledError, UsageError
 from flowctl_aio.transport.call import call_unary, open_call, settle
 from flowctl_aio.transport.channel import open_data_channel
 from flowctl_aio.transport.server import BidiMethod, ClientStreamMethod, UnaryMethod, open_server
@@ -137,6 +137,26 @@ async def test_nobody_at_the_address_is_a_connection_error_at_once():
         async with open_call(channel, "/svc/Echo", answers=True) as call:
             with pytest.raises(PeerUnavailableError):
                 await call.read()
+
+
+async def test_who_waited_for_a_peer_in_vain_is_told_why_there_is_no_connection():
+    async with open_data_channel("127.0.0.1:1", max_message_bytes=MIB) as channel:
+        with pytest.raises(DeadlineExceededError, match=r"no answer in time; .*Connection refused"):
+            await call_unary(channel, "/svc/Hang", wire.Empty(), wire.Empty, timeout=0.1, wait_for_ready=True)
+
+
+async def test_who_waited_for_an_answer_in_vain_is_told_nothing_of_connections(channel):
+    with pytest.raises(DeadlineExceededError, match=r"no answer in time$"):
+        await call_unary(channel, "/svc/Hang", wire.Empty(), wire.Empty, timeout=0.1, wait_for_ready=True)
+
+
+async def test_a_half_close_that_fails_tells_why_there_is_no_connection():
+    async with (
+        open_data_channel("127.0.0.1:1", max_message_bytes=MIB) as channel,
+        open_call(channel, "/svc/Count", answers=False) as call,
+    ):
+        with pytest.raises(PeerUnavailableError, match="Connection refused"):
+            await call.done_writing()
 
 
 async def test_a_closed_channel_is_a_usage_error(channel):

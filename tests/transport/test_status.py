@@ -18,7 +18,14 @@ from flowctl_aio.errors import (
     StreamError,
     StreamTruncatedError,
 )
-from flowctl_aio.transport.status import Refused, error_from_status, is_not_found, is_unimplemented, status_of
+from flowctl_aio.transport.status import (
+    Refused,
+    connection_fault,
+    error_from_status,
+    is_not_found,
+    is_unimplemented,
+    status_of,
+)
 
 Code = grpc.StatusCode
 
@@ -31,6 +38,8 @@ Code = grpc.StatusCode
         (Code.INTERNAL, PeerError, StreamError),
         (Code.UNKNOWN, PeerError, StreamError),
         (Code.FAILED_PRECONDITION, PeerError, StreamError),
+        (Code.UNAUTHENTICATED, PeerError, StreamError),
+        (Code.PERMISSION_DENIED, PeerError, StreamError),
     ],
 )
 def test_a_status_becomes_the_error_it_means(code, kind, parent):
@@ -39,6 +48,46 @@ def test_a_status_becomes_the_error_it_means(code, kind, parent):
     assert isinstance(error, parent)
     assert (error.code, error.details, error.peer) == (code.name, "some words", "localhost:1")
     assert "localhost:1" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("details", "is_tls", "expected"),
+    [
+        (
+            "x: CERTIFICATE_VERIFY_FAILED: certificate has expired",
+            True,
+            "the certificate of the server, or of its CA, has",
+        ),
+        ("x: CERTIFICATE_VERIFY_FAILED: certificate is not yet valid", True, "check the clocks"),
+        ("x: CERTIFICATE_VERIFY_FAILED: self signed certificate", True, "check the CA"),
+        ("x: Hostname Verification Check failed.", True, "check the server name"),
+        ("x: SSLV3_ALERT_BAD_CERTIFICATE", True, "check the client certificate"),
+        ("x: WRONG_VERSION_NUMBER", True, "the server answers in clear"),
+        ("x: UNSUPPORTED_PROTOCOL", True, "no TLS from 1.2 on"),
+        ("x: Failed to create security handshaker.", True, "the certificates given here cannot be used"),
+        ("x: Tls handshake failed (TSI_PROTOCOL_FAILURE): news", True, "TLS: the handshake failed"),
+        ("x: Socket closed", True, "perhaps TLS: the server hung up, as if it wanted a client certificate"),
+        ("x: recvmsg:Connection reset by peer", False, "perhaps TLS: the server hung up on plaintext"),
+    ],
+)
+def test_a_connection_that_tls_prevents_says_what_to_look_at(details, is_tls, expected):
+    said = connection_fault(f"failed to connect to all addresses; last error: {details}", is_tls=is_tls)
+    assert expected in said
+    assert said.endswith(details)
+
+
+@pytest.mark.parametrize(
+    ("details", "is_tls"),
+    [
+        ("failed to connect to all addresses; last error: x: Connection refused", True),
+        ("failed to connect to all addresses; last error: x: CERTIFICATE_VERIFY_FAILED", False),
+        ("Socket closed", True),
+        ("Socket closed", False),
+        ("", True),
+    ],
+)
+def test_other_faults_of_connections_are_not_blamed_on_tls(details, is_tls):
+    assert connection_fault(details, is_tls=is_tls) == details
 
 
 def test_an_expired_deadline_is_a_timeout():

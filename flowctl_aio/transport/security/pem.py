@@ -28,8 +28,8 @@ def read_authorities(what: str, pem: Pem) -> bytes:
     content = _read(what, pem)
     try:
         _check_whole(content, b"CERTIFICATE")
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=content.decode("utf-8"))
-    except ValueError as error:  # also ssl.SSLError
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=content.decode("ascii", "ignore"))
+    except (OSError, ValueError) as error:  # OSError: ssl.SSLError among them
         raise ConfigError(f"{_name(what, pem)} holds no certificates in PEM form, or one that is cut off") from error
     return content
 

@@ -46,9 +46,10 @@ class Reloaded(Generic[T]):
     ) -> None:
         self._what, self._load, self._files = what, load, [Path(file) for file in files]
         self._every_look, self._lock = every_look, Lock()
-        self._looked, self._problem = time.monotonic(), ""
+        self._looked = self._failed = time.monotonic()
+        self._problem = ""
         # Taken before the files are read: what changes meanwhile is found at the next look.
-        self._stamps = self._look()
+        self._stamps = self._bad_stamps = self._look()
         self._value = load()
 
     def get(self) -> T:
@@ -58,16 +59,19 @@ class Reloaded(Generic[T]):
                 now = time.monotonic()
                 if self._every_look or now - self._looked >= LOOK_INTERVAL:
                     self._looked = now
-                    self._renew()
+                    self._renew(now)
         return self._value
 
-    def _renew(self) -> None:
+    def _renew(self, now: float) -> None:
         stamps = self._look()
         if stamps == self._stamps:
             return
+        if stamps == self._bad_stamps and now - self._failed < LOOK_INTERVAL:
+            return  # else whoever may ask as often as he likes could have files read as often
         try:
             value = self._load()
         except ConfigError as error:
+            self._bad_stamps, self._failed = stamps, now
             if str(error) != self._problem:
                 self._problem = str(error)
                 logger.warning("%s stays as it was, though its files have changed: %s", self._what, error)

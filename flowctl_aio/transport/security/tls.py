@@ -31,11 +31,10 @@ def client_tls(tls: ClientTls, peer: str) -> Reloaded[Any]:
     return Reloaded(f"TLS of the channel to {peer}", load, files_of(tls.ca, tls.cert, tls.key))
 
 
-def name_options(tls: ClientTls | None) -> Options:
-    """The name that the peer must bear, where it is not that of the endpoint."""
-    if tls is None or not tls.server_name:
-        return []
-    return [("grpc.ssl_target_name_override", tls.server_name)]
+def name_options(tls: ClientTls | None, endpoint: str) -> Options:
+    """The name that the peer must bear, where it is not the host of the endpoint. A unix socket is at `localhost`."""
+    name = (tls.server_name or ("localhost" if endpoint.startswith("unix:") else "")) if tls is not None else ""
+    return [("grpc.ssl_target_name_override", name)] if name else []
 
 
 def server_tls(tls: ServerTls, address: str) -> grpc.ServerCredentials:

@@ -20,6 +20,8 @@ Shown: TypeAlias = tuple[tuple[str, str], ...]
 # gRPC refuses a call whose metadata is above 8 KiB, and bearer tokens with many claims are long.
 MAX_TOKEN_BYTES = 6 * 1024
 MAX_TOKENS_FILE_BYTES = 1024 * 1024
+# How many of the tokens that one call shows are looked at: a bearer token and an API key.
+MAX_SHOWN = 2
 _TOKEN = re.compile(r"[!-~]+")
 
 
@@ -42,8 +44,8 @@ def shown(credentials: Credentials, peer: str) -> Reloaded[Shown]:
     return Reloaded(f"what is shown to {peer}", load, files)
 
 
-class Gate:
-    """Tells which calls of a server are let in.
+class AcceptedTokens:
+    """Tells which calls a server lets in.
 
     Args:
         open_services: full names of services that need no token.
@@ -70,7 +72,7 @@ class Gate:
             return "this server asks for a token: authorization (Bearer) or x-api-key"
         accepted = self._accepted.get()
         found = False
-        for token in tokens[:2]:
+        for token in tokens[:MAX_SHOWN]:
             digest = _digest(token)
             for good in accepted:
                 found |= hmac.compare_digest(digest, good)
@@ -88,19 +90,19 @@ def _token_in(key: str, value: Any) -> bytes:
 
 
 def _digests(admission: Admission) -> list[bytes]:
-    tokens = list(admission.tokens)
+    tokens = [_check("a token to accept", token) for token in admission.tokens]
     if admission.tokens_file:
-        what = "accept tokens file"
-        content = read_bounded(what, admission.tokens_file, max_bytes=MAX_TOKENS_FILE_BYTES)
-        lines = [line.strip() for line in content.decode("utf-8", "replace").splitlines()]
-        tokens += (found := [line for line in lines if line and not line.startswith("#")])
+        what = f"accept tokens file {admission.tokens_file}"
+        content = read_bounded("accept tokens file", admission.tokens_file, max_bytes=MAX_TOKENS_FILE_BYTES)
+        lines = [line.strip() for line in content.decode("utf-8", "replace").split("\n")]
+        found = [
+            _check(f"line {number} of the {what}", line)
+            for number, line in enumerate(lines, 1)
+            if line and not line.startswith("#")
+        ]
         if not found:
-            raise ConfigError(f"{what} {admission.tokens_file} holds no token")
-        for number, line in enumerate(lines, 1):
-            if line and not line.startswith("#"):
-                _check(f"line {number} of {what} {admission.tokens_file}", line)
-    for token in admission.tokens:
-        _check("a token to accept", token)
+            raise ConfigError(f"the {what} holds no token")
+        tokens += found
     return [_digest(token.encode()) for token in tokens]
 
 
