@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from flowctl_aio import _wire as wire
+from flowctl_aio.control.side_channel import PREFIX, read_side_channel
 from flowctl_aio.types import Health, ServiceInfo, ServiceStatus, ServiceType, health_of, metrics_from_v1
 
 # What the v1 message has no field for travels in its metadata.
@@ -88,26 +89,30 @@ def info_from_v1(message: wire.v1.ComponentInfo) -> ServiceInfo:
 
 
 def status_from_classic(message: wire.ServiceStatus) -> ServiceStatus:
+    bare = ServiceInfo(
+        component_id=message.component_id or message.service_id, service_type=service_type(message.service_type)
+    )
+    info, metrics = read_side_channel(bare, message.metrics)
     # A real plane's classic list says "unhealthy" of everybody, so false means that it does not know.
     return ServiceStatus(
         service_id=message.service_id,
-        info=ServiceInfo(
-            component_id=message.component_id or message.service_id, service_type=service_type(message.service_type)
-        ),
+        info=info,
         health=Health.HEALTHY if message.is_healthy else Health.UNKNOWN,
         last_heartbeat=moment(message.last_heartbeat) if message.HasField("last_heartbeat") else None,
-        metrics=dict(message.metrics),
+        metrics=metrics,
     )
 
 
 def status_from_v1(message: wire.v1.ComponentStatusResponse) -> ServiceStatus:
+    # Whoever beats in classic tells with its metrics what the plane knows from the registration, and tells it here.
+    metrics = {name: value for name, value in message.metrics.items() if not name.startswith(PREFIX)}
     return ServiceStatus(
         service_id=message.component.id,
         info=info_from_v1(message.component),
         health=health_of(message.status),
         last_heartbeat=moment(message.last_heartbeat) if message.HasField("last_heartbeat") else None,
         registered_at=moment(message.registered_at) if message.HasField("registered_at") else None,
-        metrics=metrics_from_v1(message.metrics),
+        metrics=metrics_from_v1(metrics),
     )
 
 
