@@ -1,0 +1,305 @@
+"""An embedded control plane with faults on demand: away, restarting, slow, rejecting, forgetting, hanging.
+
+It is the real plane on a real port; what goes wrong goes wrong before it, or with it as a whole.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any
+from weakref import WeakSet
+
+import anyio
+from google.protobuf.message import Message
+
+from flowctl_aio.errors import UsageError
+from flowctl_aio.plane import EmbeddedControlPlane
+from flowctl_aio.testing.beats import Beats, beat_of
+from flowctl_aio.testing.faults import BEATING, STATUS_NAMES, Fault
+from flowctl_aio.transport.address import host_of
+from flowctl_aio.transport.status import Refused
+from flowctl_aio.types import Health, ServiceStatus
+
+
+class PlaneUnderTest:
+    """A control plane that fails when told to. It keeps its port, whatever becomes of it.
+
+    The block may be entered in one task and left in another. Faults add up, in the order in which they began.
+
+    Example:
+        async with PlaneUnderTest() as plane, FlowctlSession(component, config_for(plane)) as session:
+            async with plane.rejecting("UNAVAILABLE", methods=["Heartbeat"]) as fault:
+                await fault.wait_hits(3)
+                assert session.state is State.DEGRADED
+            await plane.restart()
+            await plane.wait_registered(session.service_id)
+
+    Args:
+        options: what an `EmbeddedControlPlane` takes, except its `gate`.
+
+    Attributes:
+        plane: the embedded plane, after a restart another one; while it is down, the one that was.
+        calls: how many calls have come, by the last part of their names: `plane.calls["Heartbeat"]`.
+    """
+
+    def __init__(self, address: str = "127.0.0.1:0", **options: Any) -> None:
+        self._options = options
+        self.calls: Counter[str] = Counter()
+        self.plane = EmbeddedControlPlane(address, gate=self._meet, **options)
+        self._faults: list[Fault] = []
+        self._listeners: WeakSet[Beats] = WeakSet()
+        self._back = anyio.Event()
+        self._is_over = False
+        self._keeper: socket.socket | None = None
+
+    def __repr__(self) -> str:
+        return f"<PlaneUnderTest of {self.plane!r}>"
+
+    # What it knows
+
+    @property
+    def endpoint(self) -> str:
+        """Where the plane can be dialled, also when nobody answers there.
+
+        Raises:
+            UsageError: if it was never up.
+        """
+        return self.plane.endpoint
+
+    def is_running(self) -> bool:
+        return self.plane.is_running()
+
+    def services(self) -> list[ServiceStatus]:
+        """Every service as it is now; of a plane that is down, what it knew."""
+        return self.plane.services()
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Return once `condition` holds; it is asked now, after each change, and when the plane is back.
+
+        Raises:
+            UsageError: if the condition does not hold when the block of the plane ends.
+
+        Cancellation: loses nothing.
+        """
+        while not condition():
+            if self._is_over:
+                raise UsageError("the plane has ended, so nothing will change")
+            if self.is_running():
+                await self.plane.wait_changed()
+            else:
+                await self._back.wait()
+
+    async def wait_registered(
+        self, service_id: str, health: Health | None = Health.HEALTHY, timeout: float = 5.0
+    ) -> ServiceStatus:
+        """Return a service once it is registered, and is as `health` says; None for any health.
+
+        Raises:
+            AssertionError: if that takes longer than `timeout` seconds.
+
+        Cancellation: loses nothing.
+        """
+        return await wait_known(self, service_id, health, timeout)
+
+    def listen(self, listener: Beats) -> None:
+        """Tell a listener of every beat from now on; `beats_of` does it."""
+        self._listeners.add(listener)
+
+    # Its faults
+
+    async def down(self) -> None:
+        """Stop: calls under way are cut off, and new ones find nobody. Twice is once.
+
+        Cancellation: it stops all the same.
+        """
+        if not self.is_running():
+            return
+        self._back = anyio.Event()
+        await self.plane.aclose()
+        self._keeper = _bound(self.endpoint)
+
+    async def up(self, *, forget: bool = True) -> None:
+        """Come back at the same port after `down`; up already, it stays so.
+
+        Args:
+            forget: come back knowing nobody, as a plane does that keeps its registry in memory.
+
+        Raises:
+            UsageError: if it was never up.
+
+        Cancellation: leaves it down.
+        """
+        if self.is_running():
+            return
+        fresh = EmbeddedControlPlane(self.endpoint, gate=self._meet, **self._options)
+        if not forget:
+            fresh._registry._entries.update(self.plane._registry._entries)
+        self._release()
+        self.plane = await fresh.__aenter__()
+        self._back.set()
+
+    async def restart(self, *, forget: bool = True) -> None:
+        """Go down and come back at the same port; with `forget`, knowing nobody.
+
+        Cancellation: may leave it down.
+        """
+        await self.down()
+        await self.up(forget=forget)
+
+    @asynccontextmanager
+    async def outage(self, *, forget: bool = True) -> AsyncIterator[None]:
+        """Be down while the block runs."""
+        await self.down()
+        try:
+            yield
+        finally:
+            await self.up(forget=forget)
+
+    def forget(self, service_id: str | None = None) -> None:
+        """Lose one entry, or all, without a word to anybody."""
+        self.plane.forget(service_id)
+
+    @asynccontextmanager
+    async def forgetting(self, service_id: str | None = None) -> AsyncIterator[Fault]:
+        """Lose the entry again before each beat while the block runs, so that no beat finds it."""
+
+        async def act() -> None:
+            self.forget(service_id)
+
+        async with self._faulty(Fault(act, methods=BEATING)) as fault:
+            yield fault
+
+    @asynccontextmanager
+    async def slow(
+        self, seconds: float, *, methods: Iterable[str] = (), times: int | None = None
+    ) -> AsyncIterator[Fault]:
+        """Answer so much later while the block runs. See `Fault` for `methods` and `times`."""
+
+        async def act() -> None:
+            await anyio.sleep(seconds)
+
+        async with self._faulty(Fault(act, methods=methods, times=times)) as fault:
+            yield fault
+
+    @asynccontextmanager
+    async def rejecting(
+        self,
+        code: str = "UNAVAILABLE",
+        details: str = "refused by the test",
+        *,
+        methods: Iterable[str] = (),
+        times: int | None = None,
+    ) -> AsyncIterator[Fault]:
+        """Answer with the gRPC status `code` while the block runs. See `Fault` for `methods` and `times`.
+
+        Raises:
+            UsageError: if there is no such status.
+        """
+        if code not in STATUS_NAMES:
+            raise UsageError(f"{code!r} is no status to refuse with; there are {', '.join(sorted(STATUS_NAMES))}")
+
+        async def act() -> None:
+            raise Refused(code, details)
+
+        async with self._faulty(Fault(act, methods=methods, times=times)) as fault:
+            yield fault
+
+    @asynccontextmanager
+    async def hanging(self, *, methods: Iterable[str] = (), times: int | None = None) -> AsyncIterator[Fault]:
+        """Answer nothing while the block runs; after it, the calls that still wait are answered."""
+        over = anyio.Event()
+        async with self._faulty(Fault(over.wait, methods=methods, times=times)) as fault:
+            try:
+                yield fault
+            finally:
+                over.set()
+
+    # Its life
+
+    async def __aenter__(self) -> PlaneUnderTest:
+        """Listen.
+
+        Raises:
+            ConfigError: if the address is malformed or taken.
+
+        Cancellation: stops what had started.
+        """
+        await self.plane.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.plane.aclose()
+        self._release()
+        self._is_over = True
+        self._back.set()
+
+    @asynccontextmanager
+    async def _faulty(self, fault: Fault) -> AsyncIterator[Fault]:
+        self._faults.append(fault)
+        try:
+            yield fault
+        finally:
+            self._faults.remove(fault)
+
+    async def _meet(self, method: str, request: Message) -> None:
+        name = method.rpartition("/")[2]
+        self.calls[name] += 1
+        if name in BEATING:
+            beat = beat_of(request, anyio.current_time())
+            for listener in tuple(self._listeners):
+                listener.note(beat)
+        for fault in tuple(self._faults):
+            await fault.meet(name)
+
+    def _release(self) -> None:
+        if self._keeper is not None:
+            self._keeper.close()
+            self._keeper = None
+
+
+async def wait_known(
+    plane: PlaneUnderTest | EmbeddedControlPlane, service_id: str, health: Health | None, timeout: float
+) -> ServiceStatus:
+    """Return a service once a plane that is up knows it, and that it is as `health` says.
+
+    Raises:
+        AssertionError: if that takes longer than `timeout` seconds; it tells whom the plane knows.
+
+    Cancellation: loses nothing.
+    """
+
+    def found() -> list[ServiceStatus]:
+        if not plane.is_running():
+            return []
+        return [
+            status for status in plane.services() if status.service_id == service_id and health in (None, status.health)
+        ]
+
+    with anyio.move_on_after(timeout):
+        await plane.wait_until(lambda: bool(found()))
+        return found()[0]
+    known = ", ".join(f"{status.service_id} ({status.health.name})" for status in plane.services()) or "nobody"
+    wanted = "" if health is None else f" as {health.name}"
+    raise AssertionError(f"{service_id} is not registered{wanted} after {timeout:g} s; the plane knows {known}")
+
+
+def _bound(endpoint: str) -> socket.socket | None:
+    """The port of a plane that is down: bound and not listening, it refuses, and nobody else gets it."""
+    if endpoint.startswith("unix:"):
+        return None
+    host = host_of(endpoint)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    keeper = socket.socket(family)
+    try:
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind((host, int(endpoint.rpartition(":")[2])))
+    except OSError:
+        keeper.close()
+        return None  # somebody was faster; coming up will say so
+    return keeper
