@@ -109,7 +109,7 @@ class RoughLink:
             self._listener.close()
             self._listener = None
             self._listening = anyio.Event()
-            self._keeper = _bound(self._port)  # bound and not listening: refuses, and nobody else gets the port
+            self._keeper = _bound(self._port)  # bound and not listening: refuses, and nobody gets the port by chance
 
     def heal(self) -> None:
         """Be a good link again: no delay, full speed, everything through, new connections taken."""

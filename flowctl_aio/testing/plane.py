@@ -290,7 +290,7 @@ async def wait_known(
 
 
 def _bound(endpoint: str) -> socket.socket | None:
-    """The port of a plane that is down: bound and not listening, it refuses, and nobody else gets it."""
+    """The port of a plane that is down: bound and not listening, it refuses, and nobody gets it by chance."""
     if endpoint.startswith("unix:"):
         return None
     host = host_of(endpoint)

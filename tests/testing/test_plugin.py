@@ -87,7 +87,9 @@ def test_they_work_with_both_plugins_in_one_run(run):
 
 
 def test_fixtures_of_users_build_on_them(run):
-    ours = HEAD + """
+    ours = (
+        HEAD
+        + """
 import pytest_asyncio
 from dataclasses import replace
 from flowctl_aio import FlowctlSession, ServiceInfo, ServiceType
@@ -106,11 +108,14 @@ async def test_it(mine, flowctl_session):
     assert mine.state is flowctl_session.state is State.REGISTERED
     assert mine.dialect.value == flowctl_session.dialect.value == "classic"
 """
+    )
     run("-p", "asyncio", test_ours=ours).assert_outcomes(passed=1)
 
 
 def test_a_mark_has_the_settings(run):
-    marked = HEAD + """
+    marked = (
+        HEAD
+        + """
 pytestmark = [pytest.mark.anyio, pytest.mark.flowctl(dialect="classic", heartbeat_ttl=0.2, janitor_interval=0.05)]
 
 @pytest.mark.flowctl(heartbeat_interval=30.0)
@@ -128,6 +133,7 @@ async def test_no_name(flowctl_session): ...
 @pytest.mark.flowctl(dialect="v2")
 async def test_a_wrong_value(flowctl_session): ...
 """
+    )
     result = run("-p", "anyio", test_marked=marked)
     result.assert_outcomes(passed=1, errors=3)
     result.stdout.fnmatch_lines(
@@ -163,7 +169,9 @@ def test_it(flowctl_plane): ...
 
 @pytest.mark.parametrize("mark", [FUNCTION, MODULE, "pytest.mark.anyio"])
 def test_a_test_that_fails_or_leaves_things_open_harms_no_other(run, mark):
-    rough = HEAD + f"""
+    rough = (
+        HEAD
+        + f"""
 from flowctl_aio import FlowctlSession, ServiceInfo, ServiceType
 pytestmark = {mark}
 
@@ -186,6 +194,7 @@ async def test_that_leaves_calls_hanging(flowctl_session, flowctl_plane):
 async def test_that_comes_after(flowctl_session):
     assert flowctl_session.state is State.REGISTERED
 """
+    )
     result = run(*BOTH, test_rough=rough)
     result.assert_outcomes(passed=4, failed=2)
     result.stdout.fnmatch_lines(["E*AssertionError: assert 'test_that_fails*' == 'nobody'", "E*KeyError: 'mine'"])
@@ -198,10 +207,9 @@ import sys
 
 def test_light(request):
     heavy = {"grpc", "pyarrow", "google.protobuf", "flowctl_aio.session", "environs"}
-    if not request.config.pluginmanager.has_plugin("anyio"):
-        heavy |= {"anyio"}
-    if not request.config.pluginmanager.has_plugin("asyncio"):
-        heavy |= {"pytest_asyncio", "asyncio"}
+    has = request.config.pluginmanager.has_plugin
+    heavy |= set() if has("asyncio") else {"pytest_asyncio"}
+    heavy |= set() if has("asyncio") or has("anyio") else {"asyncio", "anyio"}
     assert not heavy & set(sys.modules)
 """
     run(*others, test_light=light).assert_outcomes(passed=1)
