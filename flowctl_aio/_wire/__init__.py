@@ -15,9 +15,15 @@ from flowctl_aio._wire import v1 as v1
 from flowctl_aio._wire.classic.common_pb2 import Event as Event
 from flowctl_aio._wire.classic.common_pb2 import Pong as Pong
 from flowctl_aio._wire.classic.common_pb2 import ShutdownRequest as ShutdownRequest
+from flowctl_aio._wire.classic.control_plane_pb2 import ChunkRun as ChunkRun
+from flowctl_aio._wire.classic.control_plane_pb2 import ChunkStatus as ChunkStatus
 from flowctl_aio._wire.classic.control_plane_pb2 import ComponentMetrics as ComponentMetrics
 from flowctl_aio._wire.classic.control_plane_pb2 import CreatePipelineRunRequest as CreatePipelineRunRequest
+from flowctl_aio._wire.classic.control_plane_pb2 import FailureClass as FailureClass
+from flowctl_aio._wire.classic.control_plane_pb2 import GetChunkRunRequest as GetChunkRunRequest
 from flowctl_aio._wire.classic.control_plane_pb2 import GetPipelineRunRequest as GetPipelineRunRequest
+from flowctl_aio._wire.classic.control_plane_pb2 import ListChunkRunsRequest as ListChunkRunsRequest
+from flowctl_aio._wire.classic.control_plane_pb2 import ListChunkRunsResponse as ListChunkRunsResponse
 from flowctl_aio._wire.classic.control_plane_pb2 import ListPipelineRunsRequest as ListPipelineRunsRequest
 from flowctl_aio._wire.classic.control_plane_pb2 import ListPipelineRunsResponse as ListPipelineRunsResponse
 from flowctl_aio._wire.classic.control_plane_pb2 import PipelineRun as PipelineRun
@@ -31,6 +37,7 @@ from flowctl_aio._wire.classic.control_plane_pb2 import ServiceStatus as Service
 from flowctl_aio._wire.classic.control_plane_pb2 import ServiceType as ServiceType
 from flowctl_aio._wire.classic.control_plane_pb2 import StopPipelineRunRequest as StopPipelineRunRequest
 from flowctl_aio._wire.classic.control_plane_pb2 import UpdatePipelineRunRequest as UpdatePipelineRunRequest
+from flowctl_aio._wire.classic.control_plane_pb2 import UpsertChunkRunRequest as UpsertChunkRunRequest
 from flowctl_aio._wire.classic.processor_pb2 import ProcessorError as ProcessorError
 from flowctl_aio._wire.classic.sink_pb2 import SinkAck as SinkAck
 from flowctl_aio._wire.classic.source_pb2 import RawLedger as RawLedger

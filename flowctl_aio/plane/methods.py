@@ -6,37 +6,94 @@ says UNKNOWN for all of it; the texts are the same, so clients that read them se
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
+from anyio.lowlevel import checkpoint
 from google.protobuf.message import Message
 
-from flowctl_aio.errors import NotRegisteredError
+from flowctl_aio.errors import ControlError, NotRegisteredError
+from flowctl_aio.plane.chunks import UnknownChunkError
+from flowctl_aio.plane.entry import Entry
+from flowctl_aio.plane.quirks import IDEAL, Rules
+from flowctl_aio.plane.registry import EmptyIdError
 from flowctl_aio.plane.runs import RunExistsError, UnknownRunError
-from flowctl_aio.plane.validation import check
+from flowctl_aio.plane.validation import check, is_given
 from flowctl_aio.transport.server import UnaryMethod
 from flowctl_aio.transport.status import Refused
 from flowctl_aio.types import ServiceInfo, ServiceType
 
 M = TypeVar("M", bound=Message)
+# Entries that are made messages of without a pause: about a millisecond's work.
+SLICE = 200
 # Takes the full name of a method, such as `/flowctl.v1.ControlPlaneService/Heartbeat`, and its request, before anything
 # is made of it. It may take its time, or raise `flowctl_aio.transport.status.Refused` to answer in the plane's place.
 Gate: TypeAlias = Callable[[str, Message], Awaitable[None]]
 
 
-def unary(handle: Callable[[M], Message], request: type[M], *required: str) -> UnaryMethod:
-    """A method that answers a well-formed request with `handle`; the `required` fields must be given."""
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What both dialects of a plane share when they answer.
 
-    async def answer(message: M) -> Message:
-        check(message, *required)
-        try:
-            return handle(message)
-        except (NotRegisteredError, UnknownRunError) as error:
-            raise Refused("NOT_FOUND", str(error)) from error
-        except RunExistsError as error:
-            raise Refused("ALREADY_EXISTS", str(error)) from error
+    Attributes:
+        rules: how the plane behaves where planes differ.
+        saved: returns when every change so far is in the plane's file; None if it has none.
+    """
 
-    return UnaryMethod(answer, request)
+    rules: Rules = IDEAL
+    saved: Callable[[], Awaitable[None]] | None = None
+
+    def asking(
+        self, handle: Callable[[M], Message | Awaitable[Message]], request: type[M], *required: str
+    ) -> UnaryMethod:
+        """A method that answers a well-formed request with `handle`; the `required` fields must be given."""
+        rules = self.rules
+        refused_as = None if rules.absent is None else rules.absent.get(request.DESCRIPTOR.name)
+        by_name = required if rules.absent is None else ()
+
+        async def answer(message: M) -> Message:
+            if refused_as is not None and not is_given(message, required[0]):
+                raise Refused(*refused_as)
+            try:
+                check(message, *by_name)
+                answered = handle(message)
+                return answered if isinstance(answered, Message) else await answered
+            except Refused as refused:
+                raise rules.refusal(refused.code, refused.details) from refused
+            except (NotRegisteredError, UnknownRunError, UnknownChunkError) as error:
+                raise rules.refusal("NOT_FOUND", str(error)) from error
+            except EmptyIdError as error:
+                raise rules.refusal("INVALID_ARGUMENT", str(error)) from error
+            except RunExistsError as error:
+                raise rules.refusal("ALREADY_EXISTS", str(error)) from error
+
+        return UnaryMethod(answer, request)
+
+    def changing(self, handle: Callable[[M], Message], request: type[M], *required: str) -> UnaryMethod:
+        """As `asking`, for what changes something: it is answered when that is in the plane's file."""
+        saved = self.saved
+        if saved is None:
+            return self.asking(handle, request, *required)
+
+        asked = self.asking(handle, request, *required).handle
+
+        async def answer(message: M) -> Message:
+            answered: Message = await asked(message)
+            try:
+                await saved()
+            except ControlError as error:
+                raise self.rules.refusal("UNAVAILABLE", str(error)) from error
+            return answered
+
+        return UnaryMethod(answer, request)
+
+
+async def in_slices(entries: Sequence[Entry], convert: Callable[[Entry], M]) -> AsyncIterator[list[M]]:
+    """Messages for many entries, a slice at a time, so that other calls are answered in between."""
+    for start in range(0, len(entries), SLICE):
+        yield [convert(entry) for entry in entries[start : start + SLICE]]
+        await checkpoint()
 
 
 def topics_of(info: ServiceInfo) -> list[str]:

@@ -101,6 +101,40 @@ CLASSIC_MESSAGES = {
     "StopPipelineRunRequest": """
         1 run_id string
     """,
+    "ChunkRun": """
+        1 chunk_id string
+        2 pipeline_run_id string
+        3 component_id string
+        4 chunk_start int64
+        5 chunk_end int64
+        6 attempt int32
+        7 status ChunkStatus
+        8 failure_class FailureClass
+        9 phase string
+        10 error string
+        11 recommended_action string
+        12 started_at google.protobuf.Timestamp
+        13 completed_at google.protobuf.Timestamp
+        14 verified_at google.protobuf.Timestamp
+        15 row_counts map<string,int64>
+        16 verification map<string,string>
+        17 metadata map<string,string>
+    """,
+    "UpsertChunkRunRequest": """
+        1 chunk ChunkRun
+    """,
+    "GetChunkRunRequest": """
+        1 chunk_id string
+    """,
+    "ListChunkRunsRequest": """
+        1 pipeline_run_id string
+        2 component_id string
+        3 status ChunkStatus
+        4 limit int32
+    """,
+    "ListChunkRunsResponse": """
+        1 chunks repeated ChunkRun
+    """,
     "RawLedger": """
         1 ledger_sequence uint32
         2 xdr_data bytes
@@ -143,6 +177,26 @@ CLASSIC_ENUMS = {
         "RUN_STATUS_FAILED": 4,
         "RUN_STATUS_STOPPED": 5,
     },
+    "ChunkStatus": {
+        "CHUNK_STATUS_UNKNOWN": 0,
+        "CHUNK_STATUS_PLANNED": 1,
+        "CHUNK_STATUS_DISPATCHED": 2,
+        "CHUNK_STATUS_RUNNING": 3,
+        "CHUNK_STATUS_COMPLETED": 4,
+        "CHUNK_STATUS_VERIFIED": 5,
+        "CHUNK_STATUS_FAILED": 6,
+        "CHUNK_STATUS_RETRY_PENDING": 7,
+        "CHUNK_STATUS_ABORTED": 8,
+    },
+    "FailureClass": {
+        "FAILURE_CLASS_UNKNOWN": 0,
+        "FAILURE_CLASS_RETRYABLE_INFRASTRUCTURE": 1,
+        "FAILURE_CLASS_NON_RETRYABLE_DATA": 2,
+        "FAILURE_CLASS_NON_RETRYABLE_SCHEMA": 3,
+        "FAILURE_CLASS_VERIFICATION": 4,
+        "FAILURE_CLASS_ALLOCATION_LOST": 5,
+        "FAILURE_CLASS_OOM": 6,
+    },
 }
 EMPTY = "google.protobuf.Empty"
 PING_AND_SHUTDOWN = {"Ping": f"{EMPTY} → Pong", "Shutdown": f"ShutdownRequest → {EMPTY}"}
@@ -157,6 +211,9 @@ CLASSIC_SERVICES = {
         "GetPipelineRun": "GetPipelineRunRequest → PipelineRun",
         "ListPipelineRuns": "ListPipelineRunsRequest → ListPipelineRunsResponse",
         "StopPipelineRun": "StopPipelineRunRequest → PipelineRun",
+        "UpsertChunkRun": "UpsertChunkRunRequest → ChunkRun",
+        "GetChunkRun": "GetChunkRunRequest → ChunkRun",
+        "ListChunkRuns": "ListChunkRunsRequest → ListChunkRunsResponse",
     },
     "LedgerSource": {"StreamRawLedgers": "SourceRequest → stream RawLedger", **PING_AND_SHUTDOWN},
     "EventProcessor": {"Process": "stream Event → stream Event", **PING_AND_SHUTDOWN},

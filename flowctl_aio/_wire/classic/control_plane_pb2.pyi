@@ -64,6 +64,60 @@ RUN_STATUS_FAILED: RunStatus.ValueType  # 4
 RUN_STATUS_STOPPED: RunStatus.ValueType  # 5
 Global___RunStatus: _TypeAlias = RunStatus  # noqa: Y015
 
+class _ChunkStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChunkStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChunkStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHUNK_STATUS_UNKNOWN: _ChunkStatus.ValueType  # 0
+    CHUNK_STATUS_PLANNED: _ChunkStatus.ValueType  # 1
+    CHUNK_STATUS_DISPATCHED: _ChunkStatus.ValueType  # 2
+    CHUNK_STATUS_RUNNING: _ChunkStatus.ValueType  # 3
+    CHUNK_STATUS_COMPLETED: _ChunkStatus.ValueType  # 4
+    CHUNK_STATUS_VERIFIED: _ChunkStatus.ValueType  # 5
+    CHUNK_STATUS_FAILED: _ChunkStatus.ValueType  # 6
+    CHUNK_STATUS_RETRY_PENDING: _ChunkStatus.ValueType  # 7
+    CHUNK_STATUS_ABORTED: _ChunkStatus.ValueType  # 8
+
+class ChunkStatus(_ChunkStatus, metaclass=_ChunkStatusEnumTypeWrapper): ...
+
+CHUNK_STATUS_UNKNOWN: ChunkStatus.ValueType  # 0
+CHUNK_STATUS_PLANNED: ChunkStatus.ValueType  # 1
+CHUNK_STATUS_DISPATCHED: ChunkStatus.ValueType  # 2
+CHUNK_STATUS_RUNNING: ChunkStatus.ValueType  # 3
+CHUNK_STATUS_COMPLETED: ChunkStatus.ValueType  # 4
+CHUNK_STATUS_VERIFIED: ChunkStatus.ValueType  # 5
+CHUNK_STATUS_FAILED: ChunkStatus.ValueType  # 6
+CHUNK_STATUS_RETRY_PENDING: ChunkStatus.ValueType  # 7
+CHUNK_STATUS_ABORTED: ChunkStatus.ValueType  # 8
+Global___ChunkStatus: _TypeAlias = ChunkStatus  # noqa: Y015
+
+class _FailureClass:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FailureClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailureClass.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FAILURE_CLASS_UNKNOWN: _FailureClass.ValueType  # 0
+    FAILURE_CLASS_RETRYABLE_INFRASTRUCTURE: _FailureClass.ValueType  # 1
+    FAILURE_CLASS_NON_RETRYABLE_DATA: _FailureClass.ValueType  # 2
+    FAILURE_CLASS_NON_RETRYABLE_SCHEMA: _FailureClass.ValueType  # 3
+    FAILURE_CLASS_VERIFICATION: _FailureClass.ValueType  # 4
+    FAILURE_CLASS_ALLOCATION_LOST: _FailureClass.ValueType  # 5
+    FAILURE_CLASS_OOM: _FailureClass.ValueType  # 6
+
+class FailureClass(_FailureClass, metaclass=_FailureClassEnumTypeWrapper): ...
+
+FAILURE_CLASS_UNKNOWN: FailureClass.ValueType  # 0
+FAILURE_CLASS_RETRYABLE_INFRASTRUCTURE: FailureClass.ValueType  # 1
+FAILURE_CLASS_NON_RETRYABLE_DATA: FailureClass.ValueType  # 2
+FAILURE_CLASS_NON_RETRYABLE_SCHEMA: FailureClass.ValueType  # 3
+FAILURE_CLASS_VERIFICATION: FailureClass.ValueType  # 4
+FAILURE_CLASS_ALLOCATION_LOST: FailureClass.ValueType  # 5
+FAILURE_CLASS_OOM: FailureClass.ValueType  # 6
+Global___FailureClass: _TypeAlias = FailureClass  # noqa: Y015
+
 @_typing.final
 class ServiceInfo(_message.Message):
     """What a service tells of itself when it registers."""
@@ -572,3 +626,225 @@ class StopPipelineRunRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StopPipelineRunRequest: _TypeAlias = StopPipelineRunRequest  # noqa: Y015
+
+@_typing.final
+class ChunkRun(_message.Message):
+    """One attempt at a range of ledgers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class RowCountsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class VerificationEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CHUNK_ID_FIELD_NUMBER: _builtins.int
+    PIPELINE_RUN_ID_FIELD_NUMBER: _builtins.int
+    COMPONENT_ID_FIELD_NUMBER: _builtins.int
+    CHUNK_START_FIELD_NUMBER: _builtins.int
+    CHUNK_END_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    FAILURE_CLASS_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    RECOMMENDED_ACTION_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    COMPLETED_AT_FIELD_NUMBER: _builtins.int
+    VERIFIED_AT_FIELD_NUMBER: _builtins.int
+    ROW_COUNTS_FIELD_NUMBER: _builtins.int
+    VERIFICATION_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    chunk_id: _builtins.str
+    pipeline_run_id: _builtins.str
+    component_id: _builtins.str
+    chunk_start: _builtins.int
+    chunk_end: _builtins.int
+    attempt: _builtins.int
+    status: Global___ChunkStatus.ValueType
+    failure_class: Global___FailureClass.ValueType
+    phase: _builtins.str
+    error: _builtins.str
+    recommended_action: _builtins.str
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def completed_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def verified_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def row_counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    @_builtins.property
+    def verification(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        chunk_id: _builtins.str = ...,
+        pipeline_run_id: _builtins.str = ...,
+        component_id: _builtins.str = ...,
+        chunk_start: _builtins.int = ...,
+        chunk_end: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        status: Global___ChunkStatus.ValueType = ...,
+        failure_class: Global___FailureClass.ValueType = ...,
+        phase: _builtins.str = ...,
+        error: _builtins.str = ...,
+        recommended_action: _builtins.str = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        completed_at: _timestamp_pb2.Timestamp | None = ...,
+        verified_at: _timestamp_pb2.Timestamp | None = ...,
+        row_counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        verification: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "started_at", b"started_at", "verified_at", b"verified_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "chunk_end", b"chunk_end", "chunk_id", b"chunk_id", "chunk_start", b"chunk_start", "completed_at", b"completed_at", "component_id", b"component_id", "error", b"error", "failure_class", b"failure_class", "metadata", b"metadata", "phase", b"phase", "pipeline_run_id", b"pipeline_run_id", "recommended_action", b"recommended_action", "row_counts", b"row_counts", "started_at", b"started_at", "status", b"status", "verification", b"verification", "verified_at", b"verified_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChunkRun: _TypeAlias = ChunkRun  # noqa: Y015
+
+@_typing.final
+class UpsertChunkRunRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def chunk(self) -> Global___ChunkRun: ...
+    def __init__(
+        self,
+        *,
+        chunk: Global___ChunkRun | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpsertChunkRunRequest: _TypeAlias = UpsertChunkRunRequest  # noqa: Y015
+
+@_typing.final
+class GetChunkRunRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_ID_FIELD_NUMBER: _builtins.int
+    chunk_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        chunk_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_id", b"chunk_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetChunkRunRequest: _TypeAlias = GetChunkRunRequest  # noqa: Y015
+
+@_typing.final
+class ListChunkRunsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIPELINE_RUN_ID_FIELD_NUMBER: _builtins.int
+    COMPONENT_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    pipeline_run_id: _builtins.str
+    component_id: _builtins.str
+    status: Global___ChunkStatus.ValueType
+    limit: _builtins.int
+    def __init__(
+        self,
+        *,
+        pipeline_run_id: _builtins.str = ...,
+        component_id: _builtins.str = ...,
+        status: Global___ChunkStatus.ValueType = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component_id", b"component_id", "limit", b"limit", "pipeline_run_id", b"pipeline_run_id", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChunkRunsRequest: _TypeAlias = ListChunkRunsRequest  # noqa: Y015
+
+@_typing.final
+class ListChunkRunsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChunkRun]: ...
+    def __init__(
+        self,
+        *,
+        chunks: _abc.Iterable[Global___ChunkRun] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChunkRunsResponse: _TypeAlias = ListChunkRunsResponse  # noqa: Y015

@@ -80,6 +80,21 @@ class ControlPlaneStub(object):
                 request_serializer=flowctl__aio_dot_classic_dot_control__plane__pb2.StopPipelineRunRequest.SerializeToString,
                 response_deserializer=flowctl__aio_dot_classic_dot_control__plane__pb2.PipelineRun.FromString,
                 _registered_method=True)
+        self.UpsertChunkRun = channel.unary_unary(
+                '/flowctl.ControlPlane/UpsertChunkRun',
+                request_serializer=flowctl__aio_dot_classic_dot_control__plane__pb2.UpsertChunkRunRequest.SerializeToString,
+                response_deserializer=flowctl__aio_dot_classic_dot_control__plane__pb2.ChunkRun.FromString,
+                _registered_method=True)
+        self.GetChunkRun = channel.unary_unary(
+                '/flowctl.ControlPlane/GetChunkRun',
+                request_serializer=flowctl__aio_dot_classic_dot_control__plane__pb2.GetChunkRunRequest.SerializeToString,
+                response_deserializer=flowctl__aio_dot_classic_dot_control__plane__pb2.ChunkRun.FromString,
+                _registered_method=True)
+        self.ListChunkRuns = channel.unary_unary(
+                '/flowctl.ControlPlane/ListChunkRuns',
+                request_serializer=flowctl__aio_dot_classic_dot_control__plane__pb2.ListChunkRunsRequest.SerializeToString,
+                response_deserializer=flowctl__aio_dot_classic_dot_control__plane__pb2.ListChunkRunsResponse.FromString,
+                _registered_method=True)
 
 
 class ControlPlaneServicer(object):
@@ -139,6 +154,25 @@ class ControlPlaneServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpsertChunkRun(self, request, context):
+        """Only newer planes have these three.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetChunkRun(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListChunkRuns(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlPlaneServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -186,6 +220,21 @@ def add_ControlPlaneServicer_to_server(servicer, server):
                     servicer.StopPipelineRun,
                     request_deserializer=flowctl__aio_dot_classic_dot_control__plane__pb2.StopPipelineRunRequest.FromString,
                     response_serializer=flowctl__aio_dot_classic_dot_control__plane__pb2.PipelineRun.SerializeToString,
+            ),
+            'UpsertChunkRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpsertChunkRun,
+                    request_deserializer=flowctl__aio_dot_classic_dot_control__plane__pb2.UpsertChunkRunRequest.FromString,
+                    response_serializer=flowctl__aio_dot_classic_dot_control__plane__pb2.ChunkRun.SerializeToString,
+            ),
+            'GetChunkRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetChunkRun,
+                    request_deserializer=flowctl__aio_dot_classic_dot_control__plane__pb2.GetChunkRunRequest.FromString,
+                    response_serializer=flowctl__aio_dot_classic_dot_control__plane__pb2.ChunkRun.SerializeToString,
+            ),
+            'ListChunkRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChunkRuns,
+                    request_deserializer=flowctl__aio_dot_classic_dot_control__plane__pb2.ListChunkRunsRequest.FromString,
+                    response_serializer=flowctl__aio_dot_classic_dot_control__plane__pb2.ListChunkRunsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -431,6 +480,87 @@ class ControlPlane(object):
             '/flowctl.ControlPlane/StopPipelineRun',
             flowctl__aio_dot_classic_dot_control__plane__pb2.StopPipelineRunRequest.SerializeToString,
             flowctl__aio_dot_classic_dot_control__plane__pb2.PipelineRun.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpsertChunkRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flowctl.ControlPlane/UpsertChunkRun',
+            flowctl__aio_dot_classic_dot_control__plane__pb2.UpsertChunkRunRequest.SerializeToString,
+            flowctl__aio_dot_classic_dot_control__plane__pb2.ChunkRun.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetChunkRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flowctl.ControlPlane/GetChunkRun',
+            flowctl__aio_dot_classic_dot_control__plane__pb2.GetChunkRunRequest.SerializeToString,
+            flowctl__aio_dot_classic_dot_control__plane__pb2.ChunkRun.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChunkRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flowctl.ControlPlane/ListChunkRuns',
+            flowctl__aio_dot_classic_dot_control__plane__pb2.ListChunkRunsRequest.SerializeToString,
+            flowctl__aio_dot_classic_dot_control__plane__pb2.ListChunkRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

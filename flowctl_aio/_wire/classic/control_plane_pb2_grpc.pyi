@@ -41,6 +41,10 @@ class ControlPlaneStub:
     GetPipelineRun: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.GetPipelineRunRequest, _control_plane_pb2.PipelineRun]
     ListPipelineRuns: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.ListPipelineRunsRequest, _control_plane_pb2.ListPipelineRunsResponse]
     StopPipelineRun: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.StopPipelineRunRequest, _control_plane_pb2.PipelineRun]
+    UpsertChunkRun: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.UpsertChunkRunRequest, _control_plane_pb2.ChunkRun]
+    """Only newer planes have these three."""
+    GetChunkRun: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.GetChunkRunRequest, _control_plane_pb2.ChunkRun]
+    ListChunkRuns: _grpc.UnaryUnaryMultiCallable[_control_plane_pb2.ListChunkRunsRequest, _control_plane_pb2.ListChunkRunsResponse]
 
 @_typing.type_check_only
 class ControlPlaneAsyncStub(ControlPlaneStub):
@@ -54,6 +58,10 @@ class ControlPlaneAsyncStub(ControlPlaneStub):
     GetPipelineRun: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.GetPipelineRunRequest, _control_plane_pb2.PipelineRun]  # type: ignore[assignment]
     ListPipelineRuns: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.ListPipelineRunsRequest, _control_plane_pb2.ListPipelineRunsResponse]  # type: ignore[assignment]
     StopPipelineRun: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.StopPipelineRunRequest, _control_plane_pb2.PipelineRun]  # type: ignore[assignment]
+    UpsertChunkRun: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.UpsertChunkRunRequest, _control_plane_pb2.ChunkRun]  # type: ignore[assignment]
+    """Only newer planes have these three."""
+    GetChunkRun: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.GetChunkRunRequest, _control_plane_pb2.ChunkRun]  # type: ignore[assignment]
+    ListChunkRuns: _aio.UnaryUnaryMultiCallable[_control_plane_pb2.ListChunkRunsRequest, _control_plane_pb2.ListChunkRunsResponse]  # type: ignore[assignment]
 
 class ControlPlaneServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -118,5 +126,27 @@ class ControlPlaneServicer(metaclass=_abc_1.ABCMeta):
         request: _control_plane_pb2.StopPipelineRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_plane_pb2.PipelineRun, _abc.Awaitable[_control_plane_pb2.PipelineRun]]: ...
+
+    @_abc_1.abstractmethod
+    def UpsertChunkRun(
+        self,
+        request: _control_plane_pb2.UpsertChunkRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_plane_pb2.ChunkRun, _abc.Awaitable[_control_plane_pb2.ChunkRun]]:
+        """Only newer planes have these three."""
+
+    @_abc_1.abstractmethod
+    def GetChunkRun(
+        self,
+        request: _control_plane_pb2.GetChunkRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_plane_pb2.ChunkRun, _abc.Awaitable[_control_plane_pb2.ChunkRun]]: ...
+
+    @_abc_1.abstractmethod
+    def ListChunkRuns(
+        self,
+        request: _control_plane_pb2.ListChunkRunsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_plane_pb2.ListChunkRunsResponse, _abc.Awaitable[_control_plane_pb2.ListChunkRunsResponse]]: ...
 
 def add_ControlPlaneServicer_to_server(servicer: ControlPlaneServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
