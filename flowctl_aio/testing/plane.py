@@ -9,6 +9,9 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from os import PathLike
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 from weakref import WeakSet
@@ -38,18 +41,21 @@ class PlaneUnderTest:
             await plane.restart()
             await plane.wait_registered(session.service_id)
 
+    What it knows stands in a file that goes with the block, so that it can come back with its memory.
+
     Args:
-        options: what an `EmbeddedControlPlane` takes, except its `gate`.
+        db: a file of your own, which stays.
+        options: what an `EmbeddedControlPlane` takes beside, such as `quirks="flowctl"`; except its `gate`.
 
     Attributes:
-        plane: the embedded plane, after a restart another one; while it is down, the one that was.
         calls: how many calls have come, by the last part of their names: `plane.calls["Heartbeat"]`.
     """
 
-    def __init__(self, address: str = "127.0.0.1:0", **options: Any) -> None:
-        self._options = options
+    def __init__(self, address: str = "127.0.0.1:0", *, db: str | PathLike[str] | None = None, **options: Any) -> None:
+        self._address, self._db, self._options = address, db, options
         self.calls: Counter[str] = Counter()
-        self.plane = EmbeddedControlPlane(address, gate=self._meet, **options)
+        self._plane: EmbeddedControlPlane | None = None
+        self._folder: TemporaryDirectory[str] | None = None
         self._faults: list[Fault] = []
         self._listeners: WeakSet[Beats] = WeakSet()
         self._back = anyio.Event()
@@ -57,9 +63,20 @@ class PlaneUnderTest:
         self._keeper: socket.socket | None = None
 
     def __repr__(self) -> str:
-        return f"<PlaneUnderTest of {self.plane!r}>"
+        return f"<PlaneUnderTest of {self._plane or 'no plane yet'!r}>"
 
     # What it knows
+
+    @property
+    def plane(self) -> EmbeddedControlPlane:
+        """The embedded plane: after a restart another one; while it is down, the one that was.
+
+        Raises:
+            UsageError: if it was never up.
+        """
+        if self._plane is None:
+            raise UsageError("a plane under test is there once its block is entered")
+        return self._plane
 
     @property
     def endpoint(self) -> str:
@@ -71,7 +88,7 @@ class PlaneUnderTest:
         return self.plane.endpoint
 
     def is_running(self) -> bool:
-        return self.plane.is_running()
+        return self._plane is not None and self._plane.is_running()
 
     def services(self) -> list[ServiceStatus]:
         """Every service as it is now; of a plane that is down, what it knew."""
@@ -126,7 +143,7 @@ class PlaneUnderTest:
         """Come back at the same port after `down`; up already, it stays so.
 
         Args:
-            forget: come back knowing nobody, as a plane does that keeps its registry in memory.
+            forget: come back knowing nobody, with the file gone.
 
         Raises:
             UsageError: if it was never up.
@@ -135,11 +152,10 @@ class PlaneUnderTest:
         """
         if self.is_running():
             return
-        fresh = EmbeddedControlPlane(self.endpoint, gate=self._meet, **self._options)
-        if not forget:
-            fresh._registry._entries.update(self.plane._registry._entries)
+        if forget:
+            self._wipe()
         self._release()
-        self.plane = await fresh.__aenter__()
+        self._plane = await self._start(self.endpoint)
         self._back.set()
 
     async def restart(self, *, forget: bool = True) -> None:
@@ -224,20 +240,43 @@ class PlaneUnderTest:
         """Listen.
 
         Raises:
-            ConfigError: if the address is malformed or taken.
+            ConfigError: if the address is malformed or taken, or an option is wrong.
+            UsageError: if the block was entered before.
 
         Cancellation: stops what had started.
         """
-        await self.plane.__aenter__()
+        if self._plane is not None:
+            raise UsageError("a plane under test is entered once; make a new one")
+        if self._db is None:
+            self._folder = TemporaryDirectory(prefix="flowctl_aio-plane-")
+            self._db = Path(self._folder.name, "plane.db")
+        try:
+            self._plane = await self._start(self._address)
+        except BaseException:
+            self._clean()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.plane.aclose()
-        self._release()
+        self._clean()
         self._is_over = True
         self._back.set()
+
+    async def _start(self, address: str) -> EmbeddedControlPlane:
+        return await EmbeddedControlPlane(address, db=self._db, gate=self._meet, **self._options).__aenter__()
+
+    def _wipe(self) -> None:
+        """Take away the file, with what SQLite keeps beside it."""
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{self._db}{suffix}").unlink(missing_ok=True)
+
+    def _clean(self) -> None:
+        self._release()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     @asynccontextmanager
     async def _faulty(self, fault: Fault) -> AsyncIterator[Fault]:

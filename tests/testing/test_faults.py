@@ -158,6 +158,37 @@ async def test_restarting_with_memory(plane, config):
         await wait_registered(session)
 
 
+@pytest.mark.parametrize("dialect", ["v1", "classic"])
+async def test_with_the_quirks_of_flowctl_the_same_faults_are_healed(dialect):
+    async with PlaneUnderTest(quirks="flowctl") as plane:
+        async with FlowctlSession(INFO, config_for(plane, dialect=dialect)) as session:
+            await plane.wait_registered("svc")
+            plane.forget()
+            await plane.wait_registered("svc")
+            for forget in (True, False):
+                await plane.restart(forget=forget)
+                await beats_of(plane, "svc").wait(2)
+                await plane.wait_registered("svc")
+                await wait_registered(session)
+            async with plane.rejecting("UNKNOWN", "rpc error", methods=BEATING, times=2) as fault:
+                await fault.wait_hits(2)
+                await beats_of(plane, "svc").wait(2)
+                await wait_registered(session)
+
+
+async def test_a_file_of_the_users_own_stays_and_is_remembered(tmp_path, config):
+    db = tmp_path / "mine.db"
+    async with PlaneUnderTest(db=db) as plane:
+        session = await FlowctlSession(INFO, config_for(plane)).__aenter__()
+        await plane.wait_registered("svc")
+        await plane.down()
+        await session.aclose()
+    async with PlaneUnderTest(db=db) as plane:
+        assert [status.service_id for status in plane.services()] == ["svc"]
+        await plane.restart()
+        assert plane.services() == []
+
+
 async def test_hanging_calls_are_answered_when_it_is_over(plane, config):
     async with FlowctlSession(INFO, config) as session, anyio.create_task_group() as tasks:
         await plane.wait_registered("svc")
