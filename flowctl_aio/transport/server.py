@@ -159,12 +159,7 @@ async def open_server(
     for service, methods in services.items():
         handlers = {name: _handler(f"{service}/{name}", method, underway) for name, method in methods.items()}
         raw.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
-    try:
-        port = raw.add_secure_port(address, credentials) if credentials else raw.add_insecure_port(address)
-    except RuntimeError as error:
-        raise ConfigError(f"cannot listen on {address}: {str(error).partition(';')[0]}") from error
-    if address.startswith("unix:"):
-        port = 0  # grpc says 1
+    port = _bind(raw, address, credentials)
     try:
         # A start that is cancelled half-way could not be stopped.
         with anyio.CancelScope(shield=True):
@@ -178,6 +173,14 @@ async def open_server(
         # grpc has cancelled the handlers, and does not wait until they have cleaned up.
         with anyio.move_on_after(CLEANUP_LIMIT, shield=True):
             await underway.wait_none()
+
+
+def _bind(raw: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
+    try:
+        port = raw.add_secure_port(address, credentials) if credentials else raw.add_insecure_port(address)
+    except RuntimeError as error:
+        raise ConfigError(f"cannot listen on {address}: {str(error).partition(';')[0]}") from error
+    return 0 if address.startswith("unix:") else port  # grpc says 1 for a unix socket
 
 
 class _Underway:

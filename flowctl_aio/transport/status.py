@@ -55,14 +55,16 @@ _TLS_FAULTS = [
     ("certificate has expired", "the certificate of the server, or of its CA, has expired"),
     ("certificate is not yet valid", "the certificate of the server, or of its CA, is not valid yet: check the clocks"),
     ("CERTIFICATE_VERIFY_FAILED", "the server's certificate is not signed by a CA that is trusted here: check the CA"),
+    ("PROTOCOL_VERSION", "the server speaks no TLS from 1.2 on"),
+    ("UNSUPPORTED_PROTOCOL", "the server speaks no TLS from 1.2 on"),
     ("_ALERT_", "the server broke the handshake off: check the client certificate"),
     ("WRONG_VERSION_NUMBER", "the server answers in clear: switch TLS on there, or off here"),
-    ("UNSUPPORTED_PROTOCOL", "the server speaks no TLS from 1.2 on"),
+    ("ALPN", "the server does not offer HTTP/2: is it a gRPC server at all?"),
     ("security handshaker", "the certificates given here cannot be used"),
     ("handshake failed", "the handshake failed"),
 ]
 _NO_CONNECTION = "failed to connect to all addresses; last error: "
-_HUNG_UP = re.compile(r"Socket closed|Connection reset|Broken pipe|before receiving SETTINGS")
+_HUNG_UP = re.compile(r"Socket closed|Unwrap failed|Connection reset|Broken pipe|before receiving SETTINGS")
 
 
 def connection_fault(details: str, *, is_tls: bool) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import anyio
 import grpc
+import psutil
 import pytest
 
 from flowctl_aio import _wire as wire
@@ -91,6 +92,30 @@ async def test_no_call_fails_while_certificates_change_again_and_again(folder, o
             folder.put_all(authority)
             await ask_until_changed(channel, first)
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("is_blocking", [False, True])
+async def test_changes_leave_one_connection_and_no_more(folder, ours, theirs, until, is_blocking):
+    async with open_server(Echoes().services(), tls=folder.server_tls()) as server:
+
+        def connections() -> int:
+            found = psutil.Process().net_connections("tcp")
+            return len([one for one in found if one.raddr and one.raddr.port == server.port])
+
+        async with dial(server.endpoint, tls=folder.client_tls()) as channel:
+            with BlockingChannel(server.endpoint, tls=folder.client_tls()) as blocking:
+                for authority in (theirs, ours) * 3:
+                    folder.put_all(authority)
+                    if is_blocking:
+                        await anyio.to_thread.run_sync(beat, blocking)
+                    else:
+                        await ask_until_changed(channel, channel.raw)
+                await until(lambda: connections() == 1)
+        await until(lambda: connections() == 0)
+
+
+def beat(channel: BlockingChannel) -> None:
+    channel.call("/svc/Unary", wire.Empty(), wire.Pong, timeout=5)
 
 
 async def test_closing_a_channel_closes_its_older_connections_too(folder, theirs):
@@ -232,9 +257,6 @@ async def call_patiently(channel) -> None:
 
 
 async def test_a_thread_changes_its_connection_too(folder, theirs):
-    def beat(channel: BlockingChannel) -> None:
-        channel.call("/svc/Unary", wire.Empty(), wire.Pong, timeout=5)
-
     async with open_server(Echoes().services(), tls=folder.server_tls()) as server:
         with BlockingChannel(server.endpoint, tls=folder.client_tls()) as channel:
             await anyio.to_thread.run_sync(beat, channel)
