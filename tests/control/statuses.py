@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from flowctl_aio.types import Health, ServiceInfo, ServiceStatus, ServiceType
@@ -62,22 +64,27 @@ _METRICS = [
 ]
 
 
-@st.composite
-def hostile(draw: st.DrawFn) -> ServiceStatus:
-    """A service that says whatever the wire lets it say."""
-    names = st.lists(_NAMES, max_size=3).map(tuple)
-    numbers = st.floats() | st.sampled_from([0.0, 1.0, 5e-324, 1e15, 1.8e308])
-    return ServiceStatus(
-        draw(_NAMES),
-        ServiceInfo(
-            draw(_NAMES),
-            draw(st.sampled_from(ServiceType)),
-            draw(names),
-            draw(names),
-            endpoint=draw(st.just("localhost:1") | _NAMES),
-            max_inflight=draw(st.integers(-(2**31), 2**31 - 1)),
-        ),
-        draw(st.sampled_from(Health)),
-        last_heartbeat=draw(st.none() | st.datetimes(timezones=st.just(UTC))),
-        metrics=draw(st.dictionaries(st.sampled_from(_METRICS), numbers)),
-    )
+_MANY_NAMES = st.lists(_NAMES, max_size=3).map(tuple)
+_INFOS = st.builds(
+    ServiceInfo,
+    _NAMES,
+    st.sampled_from(ServiceType),
+    _MANY_NAMES,
+    _MANY_NAMES,
+    endpoint=st.just("localhost:1") | _NAMES,
+    max_inflight=st.sampled_from([0, 1, 7, -1, 2**31 - 1, -(2**31)]),
+)
+_MOMENTS = [None, NOW, NOW - timedelta(days=1), datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)]
+_NUMBERS = st.sampled_from([0.0, 1.0, 2.5, 5e-324, 1e15, 1.8e308, -1.0, math.inf, -math.inf, math.nan])
+
+# Services that say whatever the wire lets them say.
+HOSTILE = st.builds(
+    ServiceStatus,
+    _NAMES,
+    _INFOS,
+    st.sampled_from(Health),
+    last_heartbeat=st.sampled_from(_MOMENTS),
+    metrics=st.dictionaries(st.sampled_from(_METRICS), _NUMBERS),
+)
+# The machine may be busy: how long an example takes is no claim of these tests.
+quick = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])

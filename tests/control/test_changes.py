@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flowctl_aio.control.changes import Added, Changed, Removed, diff
 from flowctl_aio.types import Health, ServiceType
 
-from .statuses import EVENT, LEDGER, NOW, hostile, processor, sink, source
+from .statuses import EVENT, HOSTILE, LEDGER, NOW, processor, quick, sink, source
 
 PLAIN = processor(endpoint="a:1", metadata={"network": "testnet"}, metrics={"n": 1.0})
 
@@ -64,7 +64,8 @@ def test_who_went_comes_first_then_who_came_then_who_changed_each_by_id():
     ]
 
 
-@given(st.lists(hostile(), max_size=5), st.lists(hostile(), max_size=5), st.booleans())
+@quick
+@given(st.lists(HOSTILE, max_size=3), st.lists(HOSTILE, max_size=3), st.booleans())
 def test_the_changes_turn_the_first_look_into_the_second(before, after, metrics):
     known = {status.service_id: status for status in before}
     for change in diff(before, after, metrics=metrics):

@@ -12,7 +12,6 @@ from flowctl_aio import _wire as wire
 from flowctl_aio.control import messages
 from flowctl_aio.control.side_channel import (
     MAX_ENTRIES,
-    MAX_NAME,
     MAX_OF_A_KIND,
     MAX_TEXT,
     PREFIX,
@@ -21,6 +20,8 @@ from flowctl_aio.control.side_channel import (
     side_channel,
 )
 from flowctl_aio.types import ServiceInfo, ServiceType
+
+from .statuses import quick
 
 BARE = ServiceInfo("ttp", ServiceType.PROCESSOR)
 FULL = ServiceInfo(
@@ -36,12 +37,13 @@ FULL = ServiceInfo(
     description="läuft",
 )
 
-_TEXT = st.text("aB9 .:/=%+ñ£文;,#", min_size=1, max_size=MAX_TEXT)
-_TYPES = st.lists(_TEXT, max_size=MAX_OF_A_KIND, unique=True).map(sorted).map(tuple)
+_TEXT = st.text("aB9 .:/=%+ñ£文;,#", min_size=1, max_size=12)
+_TYPES = st.lists(_TEXT, max_size=5, unique=True).map(sorted).map(tuple)
 _ENDPOINTS = st.sampled_from(["", "localhost:1", ":8815", "[::1]:65535", "dns:///a.b:1", "unix:///run/a b"])
-_METADATA = st.dictionaries(_TEXT, _TEXT, max_size=MAX_OF_A_KIND)
+_METADATA = st.dictionaries(_TEXT, _TEXT, max_size=5)
 
 
+@quick
 @given(
     st.builds(
         ServiceInfo,
@@ -63,18 +65,7 @@ def test_what_a_service_is_survives_and_its_numbers_stay_apart(info, numbers):
     assert all(name.startswith(PREFIX) and name.isascii() for name in entries)
     back, rest = read_side_channel(BARE, {**numbers, **entries})
     assert rest == numbers
-    # Only a name that escaping makes too long may be missing.
-    short = {key: value for key, value in info.metadata.items() if len(key) + len(value) < 20 or key in back.metadata}
-    assert back.metadata == short
-    assert set(back.output_event_types) <= set(info.output_event_types)
-    if all(len(name) < MAX_NAME // 2 for name in entries) and len(short) == len(info.metadata):
-        assert back == replace(
-            info,
-            input_event_types=back.input_event_types,
-            output_event_types=back.output_event_types,
-            name=back.name,
-            version=back.version,
-        )
+    assert back == info
 
 
 def test_it_survives_the_wire_of_a_classic_plane():
@@ -117,19 +108,20 @@ def test_entries_read_as_what_they_say():
 def test_what_looks_like_a_secret_is_never_sent(key, value):
     assert is_secret(key, value)
     assert side_channel(replace(BARE, metadata={key: value})) == {}
-    if key not in ("db", "note"):
-        return
-    assert side_channel(replace(BARE, description=value, output_event_types=(value,))) == {}
+    if value != "x":
+        assert side_channel(replace(BARE, description=value, output_event_types=(value,))) == {}
 
 
 def test_what_is_too_much_or_cannot_be_shown_is_left_out():
     many = tuple(f"type-{number:03}" for number in range(100))
-    info = replace(BARE, input_event_types=many, metadata={"long": "x" * (MAX_TEXT + 1), "bell": "\a", "odd": "\ud800"})
+    odd = {"long": "x" * (MAX_TEXT + 1), "longer when escaped": "文" * MAX_TEXT, "bell": "\a", "broken": "\ud800"}
+    info = replace(BARE, input_event_types=many, metadata=odd)
     assert set(side_channel(info)) == {f"{PREFIX}input={name}" for name in many[:MAX_OF_A_KIND]}
     for endpoint in ("http://localhost:8088/health", "nowhere", "a b:1"):
         assert side_channel(replace(BARE, endpoint=endpoint)) == {}
 
 
+@quick
 @given(
     st.dictionaries(
         st.text("aeimnotu/=%2Fdp:1\ud800\n", max_size=20).map(lambda text: PREFIX + text)

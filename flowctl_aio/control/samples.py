@@ -1,0 +1,51 @@
+"""The numbers of a pipeline under the names that Prometheus knows them by.
+
+Every call gives what is there now, so that a series ends with its service. Knows nothing of Prometheus itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from flowctl_aio.control.flow import FlowState
+from flowctl_aio.control.rollup import PipelineHealth, PipelineMetrics
+from flowctl_aio.types import NOTHING
+
+MAX_LABEL = 200
+
+
+class Sample(NamedTuple):
+    """One number, as a gauge."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+def pipeline_samples(
+    health: PipelineHealth, metrics: PipelineMetrics, flow: FlowState | None = None
+) -> Iterator[Sample]:
+    """What to show of a pipeline; a latency that nobody tells is not shown, rather than 0."""
+    yield Sample("flowctl_pipeline_throughput_total", NOTHING, metrics.total_throughput)
+    if metrics.end_to_end_latency_ms is not None:
+        yield Sample("flowctl_pipeline_latency_seconds", NOTHING, metrics.end_to_end_latency_ms / 1000)
+    if metrics.chain_latency_ms is not None:
+        yield Sample("flowctl_pipeline_chain_latency_seconds", NOTHING, metrics.chain_latency_ms / 1000)
+    for service_id, load in metrics.load.items():
+        service = health.services.get(service_id)
+        kind = service.status.info.service_type.name if service is not None else ""
+        labels = {"service_id": service_id[:MAX_LABEL], "service_type": kind}
+        yield Sample("flowctl_service_load_ratio", labels, load)
+    for name, numbers in (
+        ("flowctl_service_throughput", metrics.throughput),
+        ("flowctl_service_queue_depth", metrics.queue_depth),
+    ):
+        for service_id, number in numbers.items():
+            yield Sample(name, {"service_id": service_id[:MAX_LABEL]}, number)
+    for service_id, service in health.services.items():
+        labels = {"service_id": service_id[:MAX_LABEL], "endpoint": service.status.info.endpoint[:MAX_LABEL]}
+        yield Sample("flowctl_service_connections", labels, float(service.is_healthy))
+    if flow is not None:
+        yield Sample("flowctl_backpressure_active", NOTHING, float(flow.is_active))
+        yield Sample("flowctl_throttle_rate", NOTHING, flow.rate)
