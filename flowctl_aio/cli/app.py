@@ -28,6 +28,7 @@ VERBS = {
     "source": "Serve ledgers.",
     "processor": "Serve token transfers out of ledgers.",
     "sink": "Write events into Parquet files.",
+    "config": "Show the settings and where they come from, or check a file of them.",
 }
 for verb, text in VERBS.items():
     app.command(f"flowctl_aio.cli.{verb}:{verb}", name=verb, help=text)

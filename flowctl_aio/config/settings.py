@@ -1,136 +1,212 @@
-"""The settings of a session, with their defaults and their bounds."""
+"""The settings of a session: values, defaults, bounds and names, all in one place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
+from flowctl_aio.config.definition.kinds import (
+    Bind,
+    Boolean,
+    Choice,
+    Duration,
+    Endpoint,
+    Integer,
+    Milliseconds,
+    PemFile,
+    Share,
+    Text,
+    Token,
+)
+from flowctl_aio.config.definition.setting import Setting, check_settings
 from flowctl_aio.errors import ConfigError
 from flowctl_aio.security import Admission, ClientTls, Credentials, Pem, ServerTls
 
 DialectChoice: TypeAlias = Literal["auto", "v1", "classic"]
 HeartbeatMode: TypeAlias = Literal["loop", "thread"]
-PEMS = ("tls_ca", "tls_cert", "tls_key", "serve_tls_cert", "serve_tls_key", "serve_tls_client_ca")
 MIB = 1024 * 1024
+MAX_LEDGER = 2**32 - 1
+
+_BOOLEAN, _TEXT, _BIND, _PEM, _TOKEN, _SHARE = Boolean(), Text(), Bind(), PemFile(), Token(), Share()
+_SECONDS, _COUNT, _LEDGER = Duration(), Integer(1), Integer(0, MAX_LEDGER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowctlConfig:
     """How a session behaves. Times are seconds, sizes are bytes.
 
-    Attributes:
-        enabled: false runs the session without any control plane (streams by address still work).
-        endpoint: the control plane, `host:port`.
-        component_id: wins over the component's own id.
-        dialect: `auto` tries v1 and falls back to classic where the plane does not know it.
-        heartbeat_interval: between two beats; at most a third of the plane's lease is wise.
-        heartbeat_mode: `loop` beats on the event loop; `thread` beats from a thread, also while code blocks the loop.
-        lease_timeout: how long the plane counts a silent service as alive; a longer gap is healed explicitly.
-        register_timeout, heartbeat_timeout, query_timeout: limits of one call to the plane.
-        metrics_timeout: limit of a metrics provider.
-        query_max_age: answers of the plane younger than this are given again.
-        watch_interval: between two looks at the plane by `watch`.
-        discover_timeout: how long to wait for a peer that the plane does not know yet.
-        drain_timeout: from the wish to stop until everything is cancelled.
-        unregister_timeout: limit of the farewell.
-        bind: where the data plane listens; port 0 takes a free one.
-        advertise_host: the host under which others reach the data plane; empty for that of `bind`.
-        health_bind: where the health pages listen; empty for none.
-        insecure: allow plaintext to and from other machines.
-        tls: encrypt the channels to the plane and to peers.
-        tls_ca, tls_cert, tls_key, tls_server_name: of those channels, see `ClientTls`; any of them implies `tls`.
-        serve_tls_cert, serve_tls_key, serve_tls_client_ca: of the data plane, see `ServerTls`.
-        token, token_file, api_key, api_key_file: what is shown with every call, see `Credentials`.
-        accept_tokens_file: the tokens that let callers of the data plane in, one a line; empty lets everybody in.
-        max_inflight: batches that may wait between the wire and the component, per stream.
-        max_message_bytes: longest message to send or accept.
-        target_message_bytes: larger batches are cut before they are sent.
-        backpressure_threshold, recovery_threshold: load at which throttling begins, and at which it ends.
-        throttle_rate: the rate while throttled, as a part of the full one.
-        on_component_error: what a fault in a served component does to the session.
+    What each setting means stands beside it; `docs/configuration.md` has them all as a table.
+
+    Raises:
+        ConfigError: if a value is of another type, out of its bounds, or contradicts another.
     """
 
-    enabled: bool = True
-    endpoint: str = "localhost:8080"
-    component_id: str = ""
-    dialect: DialectChoice = "auto"
-    heartbeat_interval: float = 10.0
-    heartbeat_mode: HeartbeatMode = "loop"
-    lease_timeout: float = 30.0
-    register_timeout: float = 10.0
-    heartbeat_timeout: float = 5.0
-    query_timeout: float = 5.0
-    metrics_timeout: float = 1.0
-    query_max_age: float = 0.5
-    watch_interval: float = 10.0
-    discover_timeout: float = 5.0
-    drain_timeout: float = 15.0
-    unregister_timeout: float = 1.0
-    bind: str = "127.0.0.1:0"
-    advertise_host: str = ""
-    health_bind: str = ""
-    insecure: bool = False
-    tls: bool = False
-    tls_ca: Pem = ""
-    tls_cert: Pem = ""
-    tls_key: Pem = field(default="", repr=False)
-    tls_server_name: str = ""
-    serve_tls_cert: Pem = ""
-    serve_tls_key: Pem = field(default="", repr=False)
-    serve_tls_client_ca: Pem = ""
-    token: str = field(default="", repr=False)
-    token_file: str = ""
-    api_key: str = field(default="", repr=False)
-    api_key_file: str = ""
-    accept_tokens_file: str = ""
-    max_inflight: int = 16
-    max_message_bytes: int = 64 * MIB
-    target_message_bytes: int = 2 * MIB
-    backpressure_threshold: float = 0.8
-    recovery_threshold: float = 0.6
-    throttle_rate: float = 0.5
-    on_component_error: Literal["continue", "stop"] = "continue"
+    PREFIX: ClassVar[str | None] = "FLOWCTL_"
+
+    enabled: Annotated[
+        bool,
+        Setting(
+            _BOOLEAN,
+            "whether there is a control plane; without one, streams by address still work",
+            ("ENABLE_FLOWCTL",),
+        ),
+    ] = True
+    endpoint: Annotated[str, Setting(Endpoint(), "the control plane")] = "localhost:8080"
+    component_id: Annotated[
+        str,
+        Setting(
+            _TEXT,
+            "wins over the component's own id; a runner's variable wins over the argument",
+            ("FLOWCTL_COMPONENT_ID", "FLOWCTL_SERVICE_ID", "COMPONENT_ID"),
+            is_ordered=True,
+            beats_arguments=True,
+        ),
+    ] = ""
+    dialect: Annotated[
+        DialectChoice,
+        Setting(
+            Choice(("auto", "v1", "classic")),
+            "of the plane; `auto` tries v1 and falls back to classic where the plane does not know it",
+        ),
+    ] = "auto"
+    heartbeat_interval: Annotated[
+        float,
+        Setting(
+            _SECONDS,
+            "between two beats; at most a third of the plane's lease is wise",
+            ("FLOWCTL_HEARTBEAT_INTERVAL", "FLOWCTL_HEARTBEAT_INTERVAL_MS"),
+            readings=(("FLOWCTL_HEARTBEAT_INTERVAL_MS", Milliseconds()),),
+        ),
+    ] = 10.0
+    heartbeat_mode: Annotated[
+        HeartbeatMode,
+        Setting(
+            Choice(("loop", "thread")),
+            "`loop` beats on the event loop; `thread` from a thread, also while code blocks the loop",
+        ),
+    ] = "loop"
+    lease_timeout: Annotated[
+        float,
+        Setting(_SECONDS, "how long the plane counts a silent service as alive; a longer gap is healed explicitly"),
+    ] = 30.0
+    register_timeout: Annotated[float, Setting(_SECONDS, "limit of a registration")] = 10.0
+    heartbeat_timeout: Annotated[float, Setting(_SECONDS, "limit of a beat")] = 5.0
+    query_timeout: Annotated[float, Setting(_SECONDS, "limit of a question to the plane")] = 5.0
+    metrics_timeout: Annotated[float, Setting(_SECONDS, "limit of a metrics provider")] = 1.0
+    query_max_age: Annotated[
+        float, Setting(Duration(zero=True), "answers of the plane younger than this are given again")
+    ] = 0.5
+    watch_interval: Annotated[
+        float, Setting(_SECONDS, "between two looks at the plane by `watch`", ("MONITORING_INTERVAL",))
+    ] = 10.0
+    discover_timeout: Annotated[
+        float, Setting(_SECONDS, "how long to wait for a peer that the plane does not know yet")
+    ] = 5.0
+    drain_timeout: Annotated[float, Setting(_SECONDS, "from the wish to stop until everything is cancelled")] = 15.0
+    unregister_timeout: Annotated[float, Setting(_SECONDS, "limit of the farewell")] = 1.0
+    bind: Annotated[
+        str, Setting(_BIND, "where the data plane listens; port 0 takes a free one", ("PORT",), own=("FLIGHT_PORT",))
+    ] = "127.0.0.1:0"
+    advertise_host: Annotated[
+        str, Setting(_TEXT, "host under which others reach the data plane; empty for that of `bind`")
+    ] = ""
+    health_bind: Annotated[str, Setting(_BIND, "where the health pages listen; empty for none", ("HEALTH_PORT",))] = ""
+    insecure: Annotated[bool, Setting(_BOOLEAN, "allow plaintext to and from other machines")] = False
+    tls: Annotated[
+        bool, Setting(_BOOLEAN, "encrypt the channels to the plane and to peers", ("FLOWCTL_TLS_ENABLED",))
+    ] = False
+    tls_ca: Annotated[Pem, Setting(_PEM, "whom those channels trust; any of the `tls_` settings implies `tls`")] = ""
+    tls_cert: Annotated[Pem, Setting(_PEM, "what they show to a server that asks for a certificate")] = ""
+    tls_key: Annotated[Pem, Setting(_PEM, "the key of it", is_secret=True)] = field(default="", repr=False)
+    tls_server_name: Annotated[
+        str, Setting(_TEXT, "the name in the server's certificate, if it is not the host that is dialled")
+    ] = ""
+    serve_tls_cert: Annotated[Pem, Setting(_PEM, "what the data plane shows to its clients")] = ""
+    serve_tls_key: Annotated[Pem, Setting(_PEM, "the key of it", is_secret=True)] = field(default="", repr=False)
+    serve_tls_client_ca: Annotated[
+        Pem, Setting(_PEM, "who must have signed the certificates of its clients; empty asks for none")
+    ] = ""
+    token: Annotated[
+        str, Setting(_TOKEN, "bearer token that is shown with every call", ("FLOWCTL_AUTH_TOKEN",), is_secret=True)
+    ] = field(default="", repr=False)
+    token_file: Annotated[
+        str, Setting(_TEXT, "file of that token, read again when it changes", ("FLOWCTL_AUTH_TOKEN_FILE",))
+    ] = ""
+    api_key: Annotated[str, Setting(_TOKEN, "key that is shown with every call, as `x-api-key`", is_secret=True)] = (
+        field(default="", repr=False)
+    )
+    api_key_file: Annotated[str, Setting(_TEXT, "file of that key, read again when it changes")] = ""
+    accept_tokens_file: Annotated[
+        str, Setting(_TEXT, "the tokens that let callers of the data plane in, one a line; empty lets everybody in")
+    ] = ""
+    max_inflight: Annotated[
+        int, Setting(_COUNT, "batches that may wait between the wire and the component, per stream")
+    ] = 16
+    max_message_bytes: Annotated[int, Setting(Integer(1, 2**31 - 1), "longest message to send or accept")] = 64 * MIB
+    target_message_bytes: Annotated[int, Setting(_COUNT, "larger batches are cut before they are sent")] = 2 * MIB
+    backpressure_threshold: Annotated[
+        float, Setting(_SHARE, "load at which throttling begins", ("FLOW_CONTROL_BACKPRESSURE_THRESHOLD",))
+    ] = 0.8
+    recovery_threshold: Annotated[
+        float, Setting(_SHARE, "load at which it ends", ("FLOW_CONTROL_RECOVERY_THRESHOLD",))
+    ] = 0.6
+    throttle_rate: Annotated[float, Setting(_SHARE, "the rate while throttled, as a part of the full one")] = 0.5
+    on_component_error: Annotated[
+        Literal["continue", "stop"],
+        Setting(Choice(("continue", "stop")), "what a fault in a served component does to the session"),
+    ] = "continue"
+    run_id: Annotated[str, Setting(_TEXT, "the run of a pipeline, as its runner counts it")] = ""
+    attempt: Annotated[int, Setting(_COUNT, "how many times the runner has started this component, with this one")] = 1
+    start_ledger: Annotated[
+        int,
+        Setting(
+            _LEDGER,
+            "first ledger for a source, if nobody asks for one; 0 for none",
+            ("CHUNK_START", "START_LEDGER"),
+            is_ordered=True,
+        ),
+    ] = 0
+    end_ledger: Annotated[
+        int, Setting(_LEDGER, "last ledger, included; 0 for no end", ("CHUNK_END", "END_LEDGER"), is_ordered=True)
+    ] = 0
+    network_passphrase: Annotated[
+        str, Setting(_TEXT, "passphrase or name of the network, for the component", ("NETWORK_PASSPHRASE",))
+    ] = ""
+    log_level: Annotated[
+        Literal["debug", "info", "warn", "error"],
+        Setting(
+            Choice(("debug", "info", "warn", "error")),
+            "for programs: the SDK itself configures no logging",
+            ("LOG_LEVEL",),
+        ),
+    ] = "info"
 
     def __post_init__(self) -> None:
+        check_settings(self, self._contradictions)
+
+    def _contradictions(self) -> list[str]:
+        """What is wrong with values that are each in order."""
         problems = []
-        for setting in fields(self):
-            name, value = setting.name, getattr(self, setting.name)
-            kind: type[Any] = type(setting.default)
-            kinds: tuple[type[Any], ...] = (int, float) if kind is float else (kind,)
-            if name in PEMS:
-                kinds = (str, bytes, PathLike)
-            shown = repr(value) if setting.repr else "what is given"
-            if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
-                problems.append(f"{name} must be of type {kind.__name__}, not {shown}")
-            elif name.endswith(("_interval", "_timeout", "_bytes", "_inflight")) and not value > 0:
-                problems.append(f"{name} must be above 0, not {value!r}")
-        if problems:
-            raise ConfigError(*problems)
-        if self.max_message_bytes > 2**31 - 1:  # gRPC counts in an int32
-            problems.append(f"max_message_bytes must be below 2 GiB, not {self.max_message_bytes!r}")
-        if self.dialect not in ("auto", "v1", "classic"):
-            problems.append(f"dialect must be auto, v1 or classic, not {self.dialect!r}")
-        if self.heartbeat_mode not in ("loop", "thread"):
-            problems.append(f"heartbeat_mode must be loop or thread, not {self.heartbeat_mode!r}")
-        if not 0 < self.recovery_threshold <= self.backpressure_threshold <= 1:
+        if self.recovery_threshold > self.backpressure_threshold:
             problems.append(
-                "recovery_threshold and backpressure_threshold must lie above 0 and up to 1, in this order,"
-                f" not {self.recovery_threshold!r} and {self.backpressure_threshold!r}"
+                "recovery_threshold must not lie above backpressure_threshold,"
+                f" not {self.recovery_threshold!r} above {self.backpressure_threshold!r}"
             )
-        if not 0 < self.throttle_rate <= 1:
-            problems.append(f"throttle_rate must be above 0 and up to 1, not {self.throttle_rate!r}")
-        if self.query_max_age < 0:
-            problems.append(f"query_max_age must not be negative, not {self.query_max_age!r}")
-        if self.on_component_error not in ("continue", "stop"):
-            problems.append(f"on_component_error must be continue or stop, not {self.on_component_error!r}")
-        for part in ("client_tls", "server_tls", "credentials", "admission"):
+        if self.start_ledger and self.end_ledger and self.end_ledger < self.start_ledger:
+            problems.append(f"end_ledger {self.end_ledger} lies before start_ledger {self.start_ledger}")
+        for part, names in (
+            ("client_tls", "tls_cert, tls_key: "),
+            ("server_tls", "serve_tls_cert, serve_tls_key: "),
+            ("credentials", ""),
+            ("admission", ""),
+        ):
             try:
                 getattr(self, part)
             except ConfigError as error:
-                problems += error.problems
-        if problems:
-            raise ConfigError(*problems)
+                problems += [f"{names}{problem}" for problem in error.problems]
+        return problems
 
     @property
     def client_tls(self) -> ClientTls | None:
@@ -157,8 +233,39 @@ class FlowctlConfig:
         return Admission(tokens_file=self.accept_tokens_file) if self.accept_tokens_file else None
 
     @classmethod
-    def from_env(cls, prefix: str = "", **arguments: Any) -> FlowctlConfig:
-        """Settings from the environment; see `flowctl_aio.config.environment.read_environment`."""
-        from flowctl_aio.config.environment import read_environment
+    def load(
+        cls,
+        component: str = "",
+        *,
+        file: str | PathLike[str] | None = None,
+        profile: str = "",
+        environ: Mapping[str, str] | None = None,
+        id_from_runner: bool = True,
+        **arguments: Any,
+    ) -> FlowctlConfig:
+        """Settings from arguments, the environment, a YAML file and a profile, in this order.
 
-        return read_environment(prefix, **arguments)
+        What is known but has no effect is logged as a warning. See `resolve` for where each value came from.
+
+        Args:
+            component: such as `stellar_arrow_source`: its variables begin with that, and it may have a section.
+            file: of YAML; without one, what FLOWCTL_CONFIG_FILE names.
+            profile: one or several, such as `production+low_latency`; without one, FLOWCTL_PROFILE, or what the
+                file names.
+            environ: instead of that of the process.
+            id_from_runner: a component id in the environment wins over the argument.
+            arguments: settings by name; None counts as not given.
+
+        Raises:
+            ConfigError: if anything cannot be read, is out of its bounds or unknown; all of it is named at once.
+        """
+        from flowctl_aio.config.reading.resolve import load
+
+        return load(
+            component, file=file, profile=profile, environ=environ, id_from_runner=id_from_runner, arguments=arguments
+        )
+
+    @classmethod
+    def from_env(cls, prefix: str = "", **arguments: Any) -> FlowctlConfig:
+        """Settings from the environment and arguments; see `load`."""
+        return cls.load(prefix, **arguments)

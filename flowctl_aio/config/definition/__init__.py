@@ -1,0 +1,1 @@
+"""What a setting is: how it is written, within which bounds, under which names."""
