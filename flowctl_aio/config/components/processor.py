@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from flowctl_aio.config.components.source import TESTNET
 from flowctl_aio.config.definition.kinds import (
     Boolean,
     Choice,
@@ -22,6 +21,7 @@ from flowctl_aio.config.definition.kinds import (
 from flowctl_aio.config.definition.setting import Setting, check_settings, settings_of
 from flowctl_aio.config.settings import FlowctlConfig
 
+TESTNET = "Test SDF Network ; September 2015"
 EVENT_TYPES = (
     "payment",
     "path_payment_strict_receive",

@@ -9,11 +9,10 @@ from flowctl_aio.config.definition.kinds import Boolean, Choice, Integer, Text
 from flowctl_aio.config.definition.setting import Setting, check_settings, settings_of
 from flowctl_aio.config.settings import FlowctlConfig
 
-TESTNET = "Test SDF Network ; September 2015"
-
 _SESSION = settings_of(FlowctlConfig)
 _NO_RPC = "ledgers come out of a data lake"
 _NO_POOL = "Arrow's default pool is used"
+_NETWORK = "passphrase or name of the network; empty lets the lake's manifest tell. Was testnet's"
 _RANGE = "whoever drives the pipeline asks for its range"
 
 
@@ -50,7 +49,7 @@ class StellarArrowSourceSettings:
         str, Setting(Text(r"https?://.+", "an http or https URL"), "history archive", lacking=_NO_RPC)
     ] = "https://history.stellar.org/prd/core-live/core_live_001"
     core_binary_path: Annotated[str, Setting(Text(), "stellar-core, for a captive one", lacking=_NO_RPC)] = ""
-    network_passphrase: Annotated[str, _SESSION["network_passphrase"]] = TESTNET
+    network_passphrase: Annotated[str, replace(_SESSION["network_passphrase"], text=_NETWORK)] = ""
     storage_backend: Annotated[str, Setting(Choice(("s3", "gcs", "filesystem")), "where the lake is")] = "filesystem"
     bucket_name: Annotated[str, Setting(Text(), "bucket of the lake, with a path behind it if there is one")] = ""
     gcp_project: Annotated[str, Setting(Text(), "project of a bucket", lacking="a bucket's name is enough")] = ""

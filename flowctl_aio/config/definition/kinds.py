@@ -38,6 +38,11 @@ class Kind:
     name = "text"
     types: tuple[type[Any], ...] = (str,)
 
+    @property
+    def bounds(self) -> str:
+        """For tables; empty if the name says it all."""
+        return ""
+
     def parse(self, raw: Raw) -> Any:
         """A value from outside.
 
@@ -77,6 +82,10 @@ class Text(Kind):
     pattern: str = ""
     form: str = ""
 
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return self.form or "text"
+
     def check(self, value: Any) -> None:
         super().check(value)
         if self.pattern and value and not re.fullmatch(self.pattern, value, re.ASCII):
@@ -110,6 +119,10 @@ class Choice(Kind):
     def name(self) -> str:  # type: ignore[override]
         return f"one of {', '.join(self.options)}"
 
+    @property
+    def bounds(self) -> str:
+        return f"so far {' or '.join(self.offered)}" if self.offered else ""
+
     def read(self, text: str) -> str:
         lower = text.lower()
         return "warn" if lower == "warning" and "warn" in self.options else lower
@@ -129,6 +142,10 @@ class Integer(Kind):
     most: int = 2**63 - 1
     name = "integer"
     types = (int,)
+
+    @property
+    def bounds(self) -> str:
+        return f"from {self.least}" + (f" to {self.most}" if self.most < 2**63 - 1 else "")
 
     def read(self, text: str) -> int:
         if not _WHOLE.fullmatch(text):
@@ -168,6 +185,10 @@ class Duration(Kind):
     zero: bool = False
     name = "duration"
     types = (int, float)
+
+    @property
+    def bounds(self) -> str:
+        return "" if self.zero else "above 0"
 
     def read(self, text: str) -> float:
         try:
@@ -269,6 +290,10 @@ class Words(Kind):
     @property
     def name(self) -> str:  # type: ignore[override]
         return f"list out of {', '.join(self.item.options)}"
+
+    @property
+    def bounds(self) -> str:
+        return self.item.bounds
 
     def parse(self, raw: Raw) -> tuple[str, ...]:
         parts = [part.strip() for part in raw.split(",")] if isinstance(raw, str) else raw
