@@ -33,7 +33,8 @@ profile of its own. The environment is read when one of these is called, never a
 
 `show` prints every value with its origin, secrets as `***`; `check` looks at a file alone, without the environment,
 and ends with 0 and one line, or with 2 and a line for each problem. In a program,
-`flowctl_aio.config.reading.resolve.resolve(...)` gives `.config`, `.origins` and `.notes`.
+`flowctl_aio.config.resolve(...)` takes what `load` takes, and gives `.config`, `.origins` and `.notes`. `load` logs
+the notes as warnings.
 
 ## Who wins
 
@@ -67,8 +68,8 @@ Exceptions, and cases that need a word:
 - An empty variable is an unset one. A value that cannot be read, or is out of its bounds, is a problem, also where
   another value wins; nothing becomes a default in silence. One `ConfigError` names all problems, each with its
   variable, its file, line and key, or its argument.
-- Durations are Go's: `10s`, `1m30s`, `250ms`, `1.5h`, `10\N{MICRO SIGN}s`; not negative, and not without a unit,
-  except for `0`. In Python they are seconds.
+- Durations are Go's: `10s`, `1m30s`, `250ms`, `1.5h`, `10us` (also with a micro sign); not negative, and not without
+  a unit, except for `0`. In Python they are seconds.
 - Booleans are Go's: `1 t T true True TRUE 0 f F false False FALSE`. No `yes`, no `on`.
 - `PORT` and `HEALTH_PORT` take `50051`, `:50051`, `host:50051` and `unix:///path`. A port without a host stays on
   this machine: it is `127.0.0.1:50051`, not every address as in Go. Say `0.0.0.0:50051` for that.
@@ -138,9 +139,9 @@ COMPONENT_WORDS = """\
 The keys are those of the first implementation, its defaults mended where they were wrong: all three had the health
 port 8088, the source's Flight port was the processor's, and two servers had the plane's port. Here a data plane
 takes a free port, which others find by discovery, and health pages are off until a port is given.
-`flowctl_aio.config.reading.resolve.resolve_component("stellar_arrow_source", file=...)` gives the values; whoever
-makes the component hands them on. The verbs `source`, `processor` and `sink` of the command line have options of
-their own, and do not read these.
+`flowctl_aio.config.resolve_component(StellarArrowSourceSettings, file=...)` gives the values, with their origins and
+notes; whoever makes the component hands them on. The verbs `source`, `processor` and `sink` of the command line have
+options of their own, and do not read these.
 
 A variable is the key in capitals, behind the prefix: `STELLAR_ARROW_SOURCE_BATCH_SIZE`. The table names variables
 only where there are others. Settings without effect are accepted with a note. **Refused** are those that would

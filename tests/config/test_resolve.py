@@ -273,6 +273,24 @@ def test_a_pool_without_effect_is_said_and_logged(caplog):
     assert resolve(environ={}).notes == ()
 
 
+def test_a_pool_that_keeps_more_than_it_may_have_is_a_problem():
+    assert "connection_pool_min_connections 20 lies above" in problems({"CONNECTION_POOL_MIN_CONNECTIONS": "20"})[0]
+
+
+@pytest.mark.parametrize("text", ["10s", "1.5", "", "0", "-5"])
+def test_milliseconds_are_a_whole_number_above_0(text):
+    environ = {"FLOWCTL_HEARTBEAT_INTERVAL_MS": text}
+    if text:
+        assert problems(environ)[0].startswith("FLOWCTL_HEARTBEAT_INTERVAL_MS: must be ")
+    else:
+        assert load(environ).heartbeat_interval == 10.0
+
+
+def test_a_number_is_written_as_one():
+    for text in ("1e-1", "0x1", "nan", "inf", "80%", "0,8"):
+        assert problems({"FLOWCTL_THROTTLE_RATE": text})[0].startswith("FLOWCTL_THROTTLE_RATE: must be a number")
+
+
 def test_a_heartbeat_slower_than_the_lease_is_said():
     (note,) = resolve(environ={"FLOWCTL_HEARTBEAT_INTERVAL": "60s"}).notes
     assert "not below lease_timeout" in note

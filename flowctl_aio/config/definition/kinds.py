@@ -70,8 +70,8 @@ class Kind:
 
 
 def _line(text: str) -> str:
-    if any(ord(char) < 32 or 0xD800 <= ord(char) < 0xE000 for char in text):
-        raise UnfitError("must be one line of text")
+    if not text.isprintable():
+        raise UnfitError("must be one line of printable text")
     return text
 
 

@@ -19,6 +19,7 @@ from flowctl_aio.errors import ConfigError
 MAX_BYTES = 1024 * 1024
 MAX_VALUES = 10_000
 MAX_DEPTH = 16
+MAX_KEY = 100
 _NULL = ("", "~", "null", "Null", "NULL")
 
 
@@ -105,6 +106,7 @@ class _Tree:
     def __init__(self, name: str, events: Iterator[Any]) -> None:
         self._name, self._events = name, events
         self._anchors: dict[str, _Node] = {}
+        self._nodes = 0
 
     def root(self) -> _Node | None:
         """The only document; None for an empty one."""
@@ -124,9 +126,12 @@ class _Tree:
 
     def _node(self, event: Any, depth: int) -> _Node:
         kind, line = type(event).__name__, event.start_mark.line + 1
+        self._nodes += 1
+        if self._nodes > 2 * MAX_VALUES:  # keys are nodes too
+            raise self._wrong(event, f"holds more than {MAX_VALUES} values")
         if kind == "AliasEvent":
             if event.anchor not in self._anchors:
-                raise self._wrong(event, f"*{event.anchor} refers to nothing before it")
+                raise self._wrong(event, f"*{event.anchor[:MAX_KEY]} refers to nothing before it")
             return self._anchors[event.anchor]
         if event.tag not in (None, "!"):
             raise self._wrong(event, "tags are not read")
@@ -147,8 +152,8 @@ class _Tree:
         found: dict[str, _Node] = {}
         for event in self._until("MappingEndEvent"):
             key = self._node(event, depth + 1).value
-            if not isinstance(key, str) or not key:
-                raise self._wrong(event, "a key must be text")
+            if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY or not key.isprintable():
+                raise self._wrong(event, f"a key must be printable text of at most {MAX_KEY} characters")
             if key == "<<":
                 raise self._wrong(event, "merge keys (<<) are not read")
             if key in found:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
-from environs import Env
-
 from flowctl_aio.config.definition.kinds import Raw
 from flowctl_aio.config.definition.setting import Setting
 from flowctl_aio.config.profiles import PROFILES, profiles_named
@@ -151,6 +149,8 @@ def open_inputs(
 def _reader(environ: Mapping[str, str] | None) -> Callable[[str], str]:
     if environ is not None:
         return lambda name: environ.get(name, "")
+    from environs import Env  # takes a tenth of a second, so only who asks for it waits
+
     process = Env()
     return lambda name: process.str(name, "")
 

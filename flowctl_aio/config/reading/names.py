@@ -51,6 +51,8 @@ def check_names(document: Document, prefix: str) -> tuple[list[str], list[str]]:
     for name, entry in document.entries.items():
         if name in known or (is_free and name.startswith(prefix)):
             continue
+        if entry.raw is None and any(one.startswith(f"{name}_") for one in known):
+            continue  # a block without anything in it
         where = f"{document.name}, line {entry.line}: {entry.path}"
         wish = WISHED.get(_without(name, (prefix, *(f"{component}_" for component in COMPONENTS))))
         if wish is None:

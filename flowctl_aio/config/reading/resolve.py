@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from flowctl_aio.config.components import COMPONENTS, ComponentSettings
 from flowctl_aio.config.pool import ConnectionPoolSettings
@@ -22,6 +22,7 @@ from flowctl_aio.config.settings import FlowctlConfig
 from flowctl_aio.errors import ConfigError
 
 T = TypeVar("T")
+C = TypeVar("C", bound=ComponentSettings)
 log = logging.getLogger(__name__)
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -81,19 +82,40 @@ def resolve(
     return resolve_session(inputs, arguments, id_from_runner=id_from_runner)
 
 
+@overload
+def resolve_component(
+    component: type[C],
+    *,
+    file: str | PathLike[str] | None = ...,
+    environ: Mapping[str, str] | None = ...,
+    **arguments: Any,
+) -> Resolved[C]: ...
+@overload
 def resolve_component(
     component: str,
+    *,
+    file: str | PathLike[str] | None = ...,
+    environ: Mapping[str, str] | None = ...,
+    **arguments: Any,
+) -> Resolved[Any]: ...
+def resolve_component(
+    component: type[Any] | str,
     *,
     file: str | PathLike[str] | None = None,
     environ: Mapping[str, str] | None = None,
     **arguments: Any,
-) -> Resolved[ComponentSettings]:
+) -> Resolved[Any]:
     """The settings of one of the three reference components, by the same rules.
+
+    Args:
+        component: its dataclass, or its name.
 
     Raises:
         ConfigError: if it is none of the three, or as `FlowctlConfig.load` does.
     """
-    return resolve_own(open_inputs(component, file=file, environ=environ), arguments)
+    names = {kind: name for name, kind in COMPONENTS.items()}
+    name = component if isinstance(component, str) else names.get(component, component.__name__)
+    return resolve_own(open_inputs(name, file=file, environ=environ), arguments)
 
 
 def resolve_own(inputs: Inputs, arguments: Mapping[str, Any] = NOTHING) -> Resolved[ComponentSettings]:
