@@ -12,6 +12,7 @@
     │   ├── PlaneUnavailableError     cannot be reached (also a ConnectionError)
     │   ├── RegistrationError         reached, and said no
     │   ├── NotRegisteredError        the plane does not know this service
+    │   ├── UnimplementedError        the plane is an older one, and lacks what was asked for
     │   └── PeerNotFoundError         discovery found nobody who fits
     ├── StreamError                   a data stream, or the peer behind it
     │   ├── PeerUnavailableError      cannot be reached, or went away (also a ConnectionError)
@@ -119,6 +120,10 @@ class RegistrationError(ControlError):
 
 class NotRegisteredError(ControlError):
     """The control plane does not know this service: it restarted, or somebody removed the entry."""
+
+
+class UnimplementedError(ControlError):
+    """The control plane lacks the method that was called."""
 
 
 class PeerNotFoundError(ControlError):

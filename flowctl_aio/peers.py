@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol, TypeAlias
+from typing import Protocol
 from weakref import WeakSet
 
 import anyio
 
 from flowctl_aio.config import FlowctlConfig
+from flowctl_aio.control.directory import Directory
 from flowctl_aio.errors import PeerNotFoundError, PlaneUnavailableError, UsageError
 from flowctl_aio.streams.handshake import Role, meet
 from flowctl_aio.streams.processor import ProcessorClient
@@ -18,9 +19,8 @@ from flowctl_aio.streams.source import SourceClient
 from flowctl_aio.streams.stream import BatchStream
 from flowctl_aio.transport.call import Channel
 from flowctl_aio.transport.channel import open_data_channel
-from flowctl_aio.types import Dialect, Health, ServiceInfo, ServiceStatus, ServiceType
+from flowctl_aio.types import Dialect, Health, ServiceInfo, ServiceType
 
-Discover: TypeAlias = Callable[[ServiceType, Sequence[str]], Awaitable[list[ServiceStatus]]]
 DISCOVER_PAUSE = 0.25
 USABLE = (Health.HEALTHY, Health.DEGRADED)
 
@@ -34,11 +34,11 @@ class Peers:
 
     Args:
         info: who asks; its event types choose the peers.
-        discover: asks the control plane for services of a type with one of some event types.
+        ask: gives the directory of the control plane.
     """
 
-    def __init__(self, info: ServiceInfo, config: FlowctlConfig, discover: Discover) -> None:
-        self._info, self._config, self._discover = info, config, discover
+    def __init__(self, info: ServiceInfo, config: FlowctlConfig, ask: Callable[[], Directory]) -> None:
+        self._info, self._config, self._ask = info, config, ask
         self._opened: WeakSet[_Abortable] = WeakSet()
         self._error: Exception | None = UsageError(f"the session of {info.component_id} is not open")
 
@@ -99,8 +99,13 @@ class Peers:
             # A service of the same kind as the peer, or one that names no event types, takes whatever there is.
             same_kind = service_type is self._info.service_type
             address = await self._find(service_type, () if same_kind else event_types)
+        config = self._config
         async with open_data_channel(
-            address, max_message_bytes=self._config.max_message_bytes, insecure=self._config.insecure
+            address,
+            max_message_bytes=config.max_message_bytes,
+            insecure=config.insecure,
+            tls=config.client_tls,
+            credentials=config.credentials,
         ) as channel:
             yield channel
 
@@ -114,12 +119,14 @@ class Peers:
                 if anyio.current_time() + DISCOVER_PAUSE >= deadline:
                     raise
             await anyio.sleep(DISCOVER_PAUSE)
+            self._ask().forget()
 
     async def _find_now(self, service_type: ServiceType, event_types: Sequence[str]) -> str:
         found = [
-            status
-            for status in await self._discover(service_type, event_types)
-            if _fits(status.info, event_types) and status.info.component_id != self._info.component_id
+            candidate.status
+            for candidate in await self._ask().discover(service_type, event_types=event_types)
+            if _fits(candidate.status.info, event_types)
+            and candidate.status.info.component_id != self._info.component_id
         ]
         for status in found:
             if status.info.endpoint and status.health in USABLE:

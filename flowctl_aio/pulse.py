@@ -1,96 +1,179 @@
-"""What a service says of itself with each heartbeat: how it is, and its numbers."""
+"""What a service says of itself with each heartbeat and on its health pages: how it is, and its numbers."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from flowctl_aio.component import Component
+from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.control.lifecycle import Lifecycle, State
+from flowctl_aio.control.plane import refresh_beat
 from flowctl_aio.control.registration import Registration
-from flowctl_aio.serving import Traffic
-from flowctl_aio.types import Health
+from flowctl_aio.control.vitals import Limits, Verdict, Vitals, assess
+from flowctl_aio.observe.lag import LoopLag
+from flowctl_aio.observe.process import rss_bytes
+from flowctl_aio.observe.rate import Rate
+from flowctl_aio.observe.repeats import Repeats
+from flowctl_aio.observe.standard import Facts, standard_metrics
+from flowctl_aio.provider import Metrics, Provider
+from flowctl_aio.serving import Served
+from flowctl_aio.types import Health, ServiceInfo
 
 logger = logging.getLogger(__name__)
-
-
-class MetricsProvider(Protocol):
-    """Whoever has numbers to send with each heartbeat."""
-
-    def get_metrics(self) -> Mapping[str, float]: ...
-
-
-Metrics: TypeAlias = MetricsProvider | Callable[[], Mapping[str, float]]
+# Over how long faults are counted against a component, in seconds.
+FAULT_WINDOW = 60.0
 
 
 class Pulse:
-    """Health and numbers of one service. Neither raises: who fails to say how he is goes on beating, and says so.
+    """Health and numbers of one service. Nothing here raises: who fails to say how he is goes on beating, and says so.
 
     Args:
         lifecycle: of its session.
         component: what is served; None if nothing is.
-        provider: numbers beside the component's own.
+        metrics: numbers beside the component's own.
 
     Attributes:
-        health: what to say instead of what the component says; None to let it speak.
+        health: what to say instead of what is found; None leaves it to the component and the measurements.
+        lag: of the event loop; somebody has to run it.
         registration: whose counts to tell, once there is one.
-        traffic: gives the counts of the component's streams, once it is served.
+        served: whose streams to count, once it is served.
     """
 
-    def __init__(self, who: str, lifecycle: Lifecycle, component: Component | None, provider: Metrics | None) -> None:
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        component: Component | None,
+        metrics: Metrics | None,
+        info: ServiceInfo,
+        config: FlowctlConfig,
+    ) -> None:
         self.health: Health | None = None
         self.registration: Registration | None = None
-        self.traffic: Callable[[], Traffic] | None = None
-        self._who, self._lifecycle, self._component, self._provider = who, lifecycle, component, provider
+        self.served: Served[Any] | None = None
+        self.lag = LoopLag(info.component_id)
+        self._lifecycle, self._component, self._info = lifecycle, component, info
+        self._provider = Provider(info.component_id, metrics, timeout=config.metrics_timeout)
+        self._limits = Limits(
+            loop_lag=config.loop_lag_timeout, stall=config.stall_timeout, error_rate=config.max_error_rate
+        )
+        self._repeats = Repeats(logger, fields={"component_id": info.component_id})
+        self._rows, self._done, self._faults = Rate(), Rate(FAULT_WINDOW), Rate(FAULT_WINDOW)
+        self._said = Health.HEALTHY
         self._born = time.monotonic()
 
-    def read(self) -> tuple[Health, dict[str, float]]:
-        """What the next beat says."""
+    async def take(self) -> tuple[Health, Mapping[str, float]]:
+        """What the next beat says. Waits for the provider, for as long as it may take.
+
+        Cancellation: safe at any point.
+        """
+        await self._provider.ask()
         return self.read_health(), self.read_metrics()
+
+    def freshen(self, beat: Any) -> None:
+        """Bring a beat up to date that goes out while the loop is blocked. Called from the thread that sends it."""
+        health = Health.STOPPING if self._lifecycle.state is State.DRAINING else self.health
+        if health is None:
+            health = assess(self._vitals(self._said), self._limits).health
+        refresh_beat(beat, health, {"loop_lag_seconds": self.lag.seconds, "uptime_seconds": self.uptime})
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the session was made."""
+        return time.monotonic() - self._born
 
     def read_health(self) -> Health:
         """How the service is."""
+        return self.verdict().health
+
+    def verdict(self) -> Verdict:
+        """How the service is, and what speaks against a better word."""
+        self._said = self._probe()
         if self._lifecycle.state is State.DRAINING:
-            return Health.STOPPING
+            return Verdict(Health.STOPPING, ("it is draining",))
         if self.health is not None:
-            return self.health
+            return Verdict(self.health, () if self.health is Health.HEALTHY else ("it was set so",))
+        return assess(self._vitals(self._said), self._limits)
+
+    def read_metrics(self) -> dict[str, float]:
+        """The standard numbers, the session's, the component's, and the provider's last ones; the later win."""
+        numbers = {**standard_metrics(self._info.service_type, self._facts()), **self._own(), **self.read_component()}
+        return {**numbers, **self._provider.last}
+
+    def read_component(self) -> dict[str, float]:
+        """The component's own numbers."""
+        if self._component is None:
+            return {}
+        try:
+            return {str(name): float(number) for name, number in self._component.metrics().items()}
+        except Exception as error:  # noqa: BLE001 - a user's code may raise anything, and must not stop the beats
+            self._repeats.failed("metrics", "%s: its metrics failed: %r", self._info.component_id, error)
+            return {}
+
+    def _own(self) -> dict[str, float]:
+        registration = self.registration
+        if registration is None:
+            return {}
+        standby = registration.standby_beats
+        return {
+            **({} if standby is None else {"heartbeats_standby_total": standby}),
+            "registrations_total": registration.registrations,
+            "heartbeats_total": registration.beats,
+            "heartbeats_missed_total": registration.missed_beats,
+            "heartbeats_rejected_total": registration.rejected_beats,
+            "foreign_instances_total": registration.foreign_instances,
+        }
+
+    def _facts(self) -> Facts:
+        now, served = time.monotonic(), self.served
+        up = self._lifecycle.state is not State.DRAINING and self._said is not Health.UNHEALTHY
+        bare = Facts(uptime=self.uptime, is_up=up, loop_lag=self.lag.seconds, rss=rss_bytes())
+        if served is None:
+            return bare
+        traffic, work = served.traffic, served.work
+        self._rows.note(traffic.rows_in or traffic.rows_out, now)
+        return replace(
+            bare,
+            batches_in=traffic.batches_in,
+            rows_in=traffic.rows_in,
+            bytes_in=traffic.bytes_in,
+            batches_out=traffic.batches_out,
+            rows_out=traffic.rows_out,
+            bytes_out=traffic.bytes_out,
+            faults=traffic.faults,
+            streams=traffic.streams,
+            streams_total=traffic.streams_total,
+            rows_per_second=self._rows.per_second(now),
+            inflight=served.waiting + len(work),
+            max_inflight=served.max_inflight,
+            queue_depth=served.waiting,
+            processing=work.seconds,
+            latency=work.latency,
+            since_last=work.since_last,
+        )
+
+    def _vitals(self, said: Health) -> Vitals:
+        if self.served is None:
+            return Vitals(said=said, loop_lag=self.lag.seconds)
+        now, work, faults = time.monotonic(), self.served.work, self.served.traffic.faults
+        self._done.note(work.done, now)
+        self._faults.note(faults, now)
+        return Vitals(
+            said=said,
+            loop_lag=self.lag.seconds,
+            stalled_for=work.longest,
+            attempts=min(work.done, self._done.per_second(now) * FAULT_WINDOW),
+            faults=min(faults, self._faults.per_second(now) * FAULT_WINDOW),
+        )
+
+    def _probe(self) -> Health:
         if self._component is None:
             return Health.HEALTHY
         try:
             return Health(self._component.health())
-        except Exception:
-            logger.exception("%s: the health probe failed", self._who)
+        except Exception as error:  # noqa: BLE001 - a user's code may raise anything, and must not stop the beats
+            self._repeats.failed("probe", "%s: the health probe failed: %r", self._info.component_id, error)
             return Health.UNHEALTHY
-
-    def read_metrics(self) -> dict[str, float]:
-        """The session's numbers, the component's, and the provider's; the later ones win."""
-        numbers: dict[str, float] = {"service_status": 1.0, "uptime_seconds": time.monotonic() - self._born}
-        if self.registration is not None:
-            numbers["registrations_total"] = self.registration.registrations
-            numbers["heartbeats_total"] = self.registration.beats
-            numbers["heartbeats_missed_total"] = self.registration.missed_beats
-        if self.traffic is not None:
-            traffic = self.traffic()
-            numbers["streams"] = traffic.streams
-            numbers["streams_total"] = traffic.streams_total
-            numbers["errors_total"] = traffic.faults
-            for name in ("batches", "rows", "bytes"):
-                numbers[f"{name}_in_total"] = getattr(traffic, f"{name}_in")
-                numbers[f"{name}_out_total"] = getattr(traffic, f"{name}_out")
-        return {**numbers, **self.read_component(), **self._read(self._provider)}
-
-    def read_component(self) -> dict[str, float]:
-        """The component's own numbers."""
-        return self._read(self._component.metrics if self._component is not None else None)
-
-    def _read(self, provider: Metrics | None) -> dict[str, float]:
-        if provider is None:
-            return {}
-        try:
-            numbers: Mapping[str, Any] = provider() if callable(provider) else provider.get_metrics()
-            return {name: float(number) for name, number in numbers.items()}
-        except Exception:
-            logger.exception("%s: the metrics provider failed", self._who)
-            return {}

@@ -30,6 +30,7 @@ ENDPOINTS_KEY = "endpoints"
 COMPRESSION_KEY = "compression"
 BATCH_SIZE_KEY = "batch_size"
 CONCURRENT_READERS_KEY = "concurrent_readers"
+INSTANCE_ID_KEY = "instance_id"
 
 INT32_MAX = 2**31 - 1
 

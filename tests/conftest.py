@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -75,6 +76,14 @@ async def driver() -> AsyncIterator[FlowctlSession]:
     info = ServiceInfo("driver", ServiceType.PIPELINE)
     async with FlowctlSession(info, FlowctlConfig(enabled=False, drain_timeout=0.2)) as session:
         yield session
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port at which nobody listens, yet."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from flowctl_aio import EmbeddedControlPlane
-from flowctl_aio.cli.service import print_ready, until_told
+from flowctl_aio.cli.service import print_ready
+from flowctl_aio.cli.signals import until_told
 
 
 def plane(

@@ -10,15 +10,29 @@ from cyclopts import Parameter
 from flowctl_aio.cli.service import ServiceOptions, run_service
 from flowctl_aio.components.stellar.transfers import Mode
 from flowctl_aio.components.ttp_arrow_processor import TtpArrowProcessor
+from flowctl_aio.config.components import TtpArrowProcessorSettings
+from flowctl_aio.config.reading.resolve import resolve_component
+from flowctl_aio.errors import ConfigError
+
+NAME = "ttp_arrow_processor"
 
 
 def processor(
     *,
-    network: Annotated[str, Parameter(help="pubnet, testnet, or a passphrase.")],
+    network: Annotated[str | None, Parameter(help="pubnet, testnet, or a passphrase.")] = None,
     mode: Annotated[Mode, Parameter(help="Read the events in the ledgers, or work them out.")] = "derived",
-    component_id: Annotated[str, Parameter(name="--id", help="Its identity.")] = "ttp-arrow-processor",
+    component_id: Annotated[str | None, Parameter(name="--id", help="Its identity [ttp-arrow-processor].")] = None,
     service: ServiceOptions | None = None,
 ) -> None:
     """Serve token transfers out of ledgers, until a signal comes."""
-    component = TtpArrowProcessor(network, mode=mode, component_id=component_id)
-    asyncio.run(run_service(component, service or ServiceOptions(), component_id))
+    service = service or ServiceOptions()
+    own = resolve_component(NAME, file=service.config).config
+    assert isinstance(own, TtpArrowProcessorSettings)
+    network = network or own.network_passphrase
+    if not network:
+        raise ConfigError("no network is known: give --network, or set TTP_ARROW_PROCESSOR_NETWORK_PASSPHRASE")
+
+    async def make() -> TtpArrowProcessor:
+        return TtpArrowProcessor(network, mode=mode)
+
+    asyncio.run(run_service(service, NAME, component_id, make))

@@ -10,15 +10,25 @@ from cyclopts import Parameter
 
 from flowctl_aio.cli.service import ServiceOptions, run_service
 from flowctl_aio.components.arrow_analytics_sink import ArrowAnalyticsSink
+from flowctl_aio.config.components import ArrowAnalyticsSinkSettings
+from flowctl_aio.config.reading.resolve import resolve_component
+
+NAME = "arrow_analytics_sink"
 
 
 def sink(
     *,
-    out: Annotated[Path, Parameter(help="Folder for the Parquet files.")],
-    compression: Annotated[str, Parameter(help="none, snappy, gzip, lz4, zstd or brotli.")] = "snappy",
-    component_id: Annotated[str, Parameter(name="--id", help="Its identity.")] = "arrow-analytics-sink",
+    out: Annotated[Path | None, Parameter(help="Folder for the Parquet files [./data/ttp_events].")] = None,
+    compression: Annotated[str | None, Parameter(help="none, snappy, gzip, lz4, zstd or brotli [snappy].")] = None,
+    component_id: Annotated[str | None, Parameter(name="--id", help="Its identity [arrow-analytics-sink].")] = None,
     service: ServiceOptions | None = None,
 ) -> None:
     """Write events into Parquet files by date, until a signal comes."""
-    component = ArrowAnalyticsSink(out, compression=compression)
-    asyncio.run(run_service(component, service or ServiceOptions(), component_id))
+    service = service or ServiceOptions()
+    own = resolve_component(NAME, file=service.config).config
+    assert isinstance(own, ArrowAnalyticsSinkSettings)
+
+    async def make() -> ArrowAnalyticsSink:
+        return ArrowAnalyticsSink(out or Path(own.parquet_path), compression=compression or own.parquet_compression)
+
+    asyncio.run(run_service(service, NAME, component_id, make))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -10,24 +11,45 @@ from cyclopts import Parameter
 from flowctl_aio.cli.lake_options import LakeOptions
 from flowctl_aio.cli.service import ServiceOptions, run_service
 from flowctl_aio.components.stellar_arrow_source import StellarArrowSource
+from flowctl_aio.config.components import StellarArrowSourceSettings
+from flowctl_aio.config.reading.resolve import resolve_component
+
+NAME = "stellar_arrow_source"
+PLACES = ("source_type", "storage_backend", "bucket_name", "storage_path")
 
 
 def source(
     *,
-    component_id: Annotated[str, Parameter(name="--id", help="Its identity.")] = "stellar-arrow-source",
+    component_id: Annotated[str | None, Parameter(name="--id", help="Its identity [stellar-arrow-source].")] = None,
     batch_ledgers: Annotated[int, Parameter(help="A batch is full at so many ledgers ...")] = 64,
     batch_bytes: Annotated[int, Parameter(help="... or bytes of XDR.")] = 1024 * 1024,
     lake: LakeOptions | None = None,
     service: ServiceOptions | None = None,
 ) -> None:
     """Serve ledgers of a lake, or synthetic ones, until a signal comes."""
-    asyncio.run(_source(component_id, batch_ledgers, batch_bytes, lake or LakeOptions(), service or ServiceOptions()))
+    service = service or ServiceOptions()
+    own = resolve_component(NAME, file=service.config)
+    settings = own.config
+    assert isinstance(settings, StellarArrowSourceSettings)
+    ledgers = batch_ledgers if own.origins["batch_size"] == "default" else settings.batch_size
+    is_placed = any(own.origins[name] != "default" for name in PLACES)
+    options = _completed(lake or LakeOptions(), settings, is_placed=is_placed)
+
+    async def make() -> StellarArrowSource:
+        return StellarArrowSource(await options.open(), batch_ledgers=ledgers, batch_bytes=batch_bytes)
+
+    asyncio.run(run_service(service, NAME, component_id, make))
 
 
-async def _source(
-    component_id: str, batch_ledgers: int, batch_bytes: int, lake: LakeOptions, service: ServiceOptions
-) -> None:
-    component = StellarArrowSource(
-        await lake.open(), component_id=component_id, batch_ledgers=batch_ledgers, batch_bytes=batch_bytes
+def _completed(options: LakeOptions, settings: StellarArrowSourceSettings, *, is_placed: bool) -> LakeOptions:
+    """The options, and where they name no lake, the one that the environment or a file names."""
+    if options.lake is not None or not is_placed:
+        return replace(options, network=options.network or settings.network_passphrase or None)
+    return replace(
+        options,
+        lake=settings.lake_url or None,
+        network=options.network or settings.network_passphrase or None,
+        region=options.region or (settings.aws_region if settings.storage_backend == "s3" else None),
+        ledgers_per_batch=options.ledgers_per_batch or settings.ledgers_per_file or None,
+        batches_per_partition=options.batches_per_partition or settings.files_per_partition or None,
     )
-    await run_service(component, service, component_id)

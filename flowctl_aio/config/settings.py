@@ -91,6 +91,9 @@ class FlowctlConfig:
         float,
         Setting(_SECONDS, "how long the plane counts a silent service as alive; a longer gap is healed explicitly"),
     ] = 30.0
+    max_rejected_beats: Annotated[
+        int, Setting(_COUNT, "so many refused beats in a row make the session DEGRADED, and it registers anew")
+    ] = 3
     register_timeout: Annotated[float, Setting(_SECONDS, "limit of a registration")] = 10.0
     heartbeat_timeout: Annotated[float, Setting(_SECONDS, "limit of a beat")] = 5.0
     query_timeout: Annotated[float, Setting(_SECONDS, "limit of a question to the plane")] = 5.0
@@ -145,6 +148,13 @@ class FlowctlConfig:
         int, Setting(_COUNT, "batches that may wait between the wire and the component, per stream")
     ] = 16
     max_message_bytes: Annotated[int, Setting(Integer(1, 2**31 - 1), "longest message to send or accept")] = 64 * MIB
+    stranger_message_bytes: Annotated[
+        int,
+        Setting(
+            Integer(1, 2**31 - 1),
+            "longest message to a peer that does not know this SDK; Go components take 4 MiB, `flowctl run` 50 MiB",
+        ),
+    ] = 4 * MIB
     target_message_bytes: Annotated[int, Setting(_COUNT, "larger batches are cut before they are sent")] = 2 * MIB
     backpressure_threshold: Annotated[
         float, Setting(_SHARE, "load at which throttling begins", ("FLOW_CONTROL_BACKPRESSURE_THRESHOLD",))
@@ -153,6 +163,18 @@ class FlowctlConfig:
         float, Setting(_SHARE, "load at which it ends", ("FLOW_CONTROL_RECOVERY_THRESHOLD",))
     ] = 0.6
     throttle_rate: Annotated[float, Setting(_SHARE, "the rate while throttled, as a part of the full one")] = 0.5
+    flow_scope: Annotated[
+        Literal["service", "pipeline"],
+        Setting(
+            Choice(("service", "pipeline")),
+            "whose load counts: this service's alone, or that of all, which the plane is asked for",
+        ),
+    ] = "service"
+    loop_lag_timeout: Annotated[float, Setting(_SECONDS, "an event loop that is late by more is DEGRADED")] = 5.0
+    stall_timeout: Annotated[float, Setting(_SECONDS, "a component that is at one batch for longer is DEGRADED")] = 60.0
+    max_error_rate: Annotated[
+        float, Setting(_SHARE, "a component that lately failed at a larger part of its batches is DEGRADED")
+    ] = 0.5
     on_component_error: Annotated[
         Literal["continue", "stop"],
         Setting(Choice(("continue", "stop")), "what a fault in a served component does to the session"),

@@ -152,6 +152,23 @@ class FlowControl:
         self._grant(service_id)
         self._evaluate()
 
+    def set_inflight(self, service_id: str, count: int) -> None:
+        """What one service has in flight, from somebody who counts it; in place of what was counted before.
+
+        Raises:
+            UsageError: if it is negative.
+        """
+        if count < 0:
+            raise UsageError(f"{service_id} cannot have {count} in flight")
+        if count == self.inflight(service_id):
+            return
+        if count:
+            self._inflight[service_id] = count
+        else:
+            self._inflight.pop(service_id, None)
+        self._grant(service_id)
+        self._evaluate()
+
     def acquire_nowait(self, service_id: str, count: int = 1) -> None:
         """Count `count` more in flight, also above the limit."""
         _check_count(service_id, count)

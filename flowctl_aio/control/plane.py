@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
 
@@ -18,10 +18,11 @@ from flowctl_aio.errors import (
     RegistrationError,
     StreamCancelledError,
     StreamError,
+    UnimplementedError,
 )
 from flowctl_aio.transport.call import Channel, call_unary
 from flowctl_aio.transport.status import is_not_found, is_unimplemented
-from flowctl_aio.types import NOTHING, Dialect, Health, ServiceInfo, ServiceStatus, ServiceType
+from flowctl_aio.types import Dialect, Health, ServiceInfo, ServiceStatus
 
 T = TypeVar("T")
 CLASSIC = "/flowctl.ControlPlane"
@@ -38,6 +39,11 @@ class PlaneClient:
     def __init__(self, channel: Channel, config: FlowctlConfig) -> None:
         self._channel, self._config = channel, config
         self.dialect = None if config.dialect == "auto" else Dialect(config.dialect)
+
+    @property
+    def peer(self) -> str:
+        """Where the plane is."""
+        return self._channel.peer
 
     async def register(self, info: ServiceInfo, *, timeout: float, patient: bool = False) -> str:
         """Register, and return the service id that the plane assigned.
@@ -78,18 +84,20 @@ class PlaneClient:
         Cancellation: the plane may or may not have heard it.
         Source: `Heartbeat` (both dialects); only v1 carries the health.
         """
-        timeout = self._config.heartbeat_timeout
+        method, beat = self.beat_to_wire(service_id, health, metrics)
+        await self.ask(method, beat, wire.Empty, self._config.heartbeat_timeout, patient=patient)
+
+    def beat_to_wire(self, service_id: str, health: Health, metrics: Mapping[str, float]) -> tuple[str, Any]:
+        """The method and the message of one beat; the answer is an `Empty`."""
         if self.dialect is Dialect.CLASSIC:
-            beat: Any = wire.ServiceHeartbeat(service_id=service_id, metrics=messages.metrics_to_classic(metrics))
+            beat = wire.ServiceHeartbeat(service_id=service_id, metrics=messages.metrics_to_classic(metrics))
             beat.timestamp.FromDatetime(datetime.now(UTC))
-            await self._ask(f"{CLASSIC}/Heartbeat", beat, wire.Empty, timeout, patient=patient)
-            return
-        beat = wire.v1.HeartbeatRequest(
+            return f"{CLASSIC}/Heartbeat", beat
+        return f"{V1}/Heartbeat", wire.v1.HeartbeatRequest(
             service_id=service_id,
             status=wire.v1.HealthStatus.ValueType(health),
             metrics=messages.metrics_to_v1(metrics),
         )
-        await self._ask(f"{V1}/Heartbeat", beat, wire.Empty, timeout, patient=patient)
 
     async def unregister(self, service_id: str) -> None:
         """Take the entry back. Classic has no such call, so v1 is asked whatever else is spoken.
@@ -102,33 +110,33 @@ class PlaneClient:
         """
         request = wire.v1.UnregisterRequest(service_id=service_id)
         try:
-            await self._ask(f"{V1}/UnregisterComponent", request, wire.Empty, self._config.unregister_timeout)
-        except _UnimplementedError:
+            await self.ask(f"{V1}/UnregisterComponent", request, wire.Empty, self._config.unregister_timeout)
+        except UnimplementedError:
             return
 
-    async def discover(
-        self,
-        service_type: ServiceType = ServiceType.UNSPECIFIED,
-        *,
-        event_types: Sequence[str] = (),
-        metadata: Mapping[str, str] = NOTHING,
-    ) -> list[ServiceStatus]:
-        """Services of a type that take or give one of `event_types` and have all of `metadata`, with their health.
+    async def get_service_status(self, service_id: str) -> ServiceStatus:
+        """One service, as the plane knows it.
 
         Raises:
-            ControlError: if the plane does not answer, or speaks only classic, which tells no endpoints.
+            NotRegisteredError: if the plane does not know it.
+            ControlError: if the plane does not answer.
 
         Cancellation: safe at any point.
-        Source: `ListComponents` (v1), filtered here, because `DiscoverComponents` tells no health.
+        Source: `GetComponentStatus` (v1); `GetServiceStatus` (classic), which a real plane does not have.
         """
-        wanted = set(event_types)
-        return [
-            status
-            for status in await self.list_services()
-            if service_type in (ServiceType.UNSPECIFIED, status.info.service_type)
-            and (not wanted or wanted & {*status.info.input_event_types, *status.info.output_event_types})
-            and all(status.info.metadata.get(key) == value for key, value in metadata.items())
-        ]
+        timeout = self._config.query_timeout
+
+        async def v1() -> ServiceStatus:
+            request = wire.v1.ComponentStatusRequest(service_id=service_id)
+            answer = await self.ask(f"{V1}/GetComponentStatus", request, wire.v1.ComponentStatusResponse, timeout)
+            return messages.status_from_v1(answer)
+
+        async def classic() -> ServiceStatus:
+            request = wire.ServiceInfo(service_id=service_id)
+            answer = await self.ask(f"{CLASSIC}/GetServiceStatus", request, wire.ServiceStatus, timeout)
+            return messages.status_from_classic(answer)
+
+        return await self._richer(v1, classic)
 
     async def list_services(self) -> list[ServiceStatus]:
         """All services that the plane knows, healthy or not.
@@ -143,17 +151,20 @@ class PlaneClient:
 
         async def v1() -> list[ServiceStatus]:
             request = wire.v1.ListComponentsRequest(include_unhealthy=True)
-            answer = await self._ask(f"{V1}/ListComponents", request, wire.v1.ListComponentsResponse, timeout)
+            answer = await self.ask(f"{V1}/ListComponents", request, wire.v1.ListComponentsResponse, timeout)
             return [messages.status_from_v1(component) for component in answer.components]
 
         async def classic() -> list[ServiceStatus]:
-            answer = await self._ask(f"{CLASSIC}/ListServices", wire.Empty(), wire.ServiceList, timeout)
+            answer = await self.ask(f"{CLASSIC}/ListServices", wire.Empty(), wire.ServiceList, timeout)
             return [messages.status_from_classic(service) for service in answer.services]
 
-        # Whatever the dialect of the registration, v1 has the better answer where it is there at all.
+        return await self._richer(v1, classic)
+
+    async def _richer(self, v1: Callable[[], Awaitable[T]], classic: Callable[[], Awaitable[T]]) -> T:
+        """Whatever the dialect of the registration, v1 has the better answer where it is there at all."""
         try:
             return await v1()
-        except _UnimplementedError:
+        except UnimplementedError:
             return await classic()
 
     async def _either(self, v1: Callable[[], Awaitable[T]], classic: Callable[[], Awaitable[T]]) -> T:
@@ -161,7 +172,7 @@ class PlaneClient:
         if self.dialect is not Dialect.CLASSIC:
             try:
                 answer = await v1()
-            except _UnimplementedError:
+            except UnimplementedError:
                 if self.dialect is Dialect.V1:
                     raise
             else:
@@ -174,32 +185,44 @@ class PlaneClient:
     async def _register_v1(self, info: ServiceInfo, timeout: float, patient: bool) -> str:
         # Both ids are the same, and `component` is always set: a real plane dies without it.
         request = wire.v1.RegisterRequest(component=messages.info_to_v1(info), component_id=info.component_id)
-        answer = await self._ask(f"{V1}/RegisterComponent", request, wire.v1.RegisterResponse, timeout, patient=patient)
+        answer = await self.ask(f"{V1}/RegisterComponent", request, wire.v1.RegisterResponse, timeout, patient=patient)
         return answer.service_id or info.component_id
 
     async def _register_classic(self, info: ServiceInfo, timeout: float, patient: bool) -> str:
         request = messages.info_to_classic(info, info.component_id)
-        answer = await self._ask(f"{CLASSIC}/Register", request, wire.RegistrationAck, timeout, patient=patient)
+        answer = await self.ask(f"{CLASSIC}/Register", request, wire.RegistrationAck, timeout, patient=patient)
         return answer.service_id or info.component_id
 
-    async def _ask(self, method: str, request: Any, answer: type[T], timeout: float, *, patient: bool = False) -> T:
+    async def ask(self, method: str, request: Any, answer: type[T], timeout: float, *, patient: bool = False) -> T:
+        """One question, by the full name of its method.
+
+        Raises:
+            ControlError: as its kinds say.
+
+        Cancellation: whether the plane acted on it is unknown.
+        """
         try:
             return await call_unary(self._channel, method, request, answer, timeout=timeout, wait_for_ready=patient)
         except DeadlineExceededError as error:
-            raise PlaneUnavailableError(f"{self._channel.peer} did not answer within {timeout:g} s") from error
+            raise PlaneUnavailableError(f"did not answer within {timeout:g} s: {error}") from error
         except StreamError as error:
             _raise(error, method)
 
 
-class _UnimplementedError(ControlError):
-    """The plane lacks the method; never leaves this module."""
+def refresh_beat(beat: Any, health: Health, metrics: Mapping[str, float]) -> None:
+    """Give a beat that `beat_to_wire` made another health and some newer numbers."""
+    if isinstance(beat, wire.v1.HeartbeatRequest):
+        beat.status = wire.v1.HealthStatus.ValueType(health)
+        beat.metrics.update(messages.metrics_to_v1(metrics))
+    else:
+        beat.metrics.update(messages.metrics_to_classic(metrics))
 
 
 def _raise(error: StreamError, method: str) -> NoReturn:
     if isinstance(error, PeerUnavailableError | StreamCancelledError):
         raise PlaneUnavailableError(str(error)) from error
     if is_unimplemented(error):
-        raise _UnimplementedError(f"{error.peer} has no {method}") from error
+        raise UnimplementedError(f"{error.peer} has no {method}") from error
     if is_not_found(error):
         raise NotRegisteredError(error.details or str(error)) from error
     raise ControlError(str(error)) from error

@@ -5,20 +5,30 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 import anyio
 
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.control.lifecycle import Lifecycle, State
+from flowctl_aio.control.ownership import Ownership
 from flowctl_aio.control.plane import PlaneClient
-from flowctl_aio.errors import ControlError, NotRegisteredError, PlaneUnavailableError
+from flowctl_aio.control.side_channel import side_channel
+from flowctl_aio.control.standby import Standby
+from flowctl_aio.errors import ControlError, NotRegisteredError, PlaneUnavailableError, RegistrationError
+from flowctl_aio.observe.repeats import Repeats
 from flowctl_aio.types import Dialect, Health, ServiceInfo, ServiceType
 
 logger = logging.getLogger(__name__)
+# Health and metrics for the next beat. Gathering them may take a while, and must not raise.
+Pulse: TypeAlias = Callable[[], Awaitable[tuple[Health, Mapping[str, float]]]]
 
 BACKOFF_FIRST, BACKOFF_MOST = 0.25, 5.0
+# Which part of a lease may pass in silence. The plane counts from when a beat came in, and looks when it looks.
+LEASE_MARGIN = 0.8
 JITTER = 0.1  # of an interval, so that services started together do not beat together
 
 
@@ -32,10 +42,13 @@ class Registration:
 
     Args:
         pulse: the health and metrics to send with the next beat.
+        standby: beats in our place while the loop is blocked; None leaves it to the loop alone.
+        registered_anew: told why, after each registration but the first: `outage`, `forgotten`, `rejected` or `lapsed`.
 
     Attributes:
         service_id: what the plane calls the service; a simulated id until it has answered.
-        registrations, beats, missed_beats: counts since the start; a missed beat was sent, or tried to be.
+        registrations, beats, missed_beats, rejected_beats: counts since the start; a missed beat was sent, or
+            tried to be, and a rejected one is a missed one that the plane answered.
     """
 
     def __init__(
@@ -44,14 +57,38 @@ class Registration:
         info: ServiceInfo,
         config: FlowctlConfig,
         lifecycle: Lifecycle,
-        pulse: Callable[[], tuple[Health, Mapping[str, float]]],
+        pulse: Pulse,
+        standby: Standby | None = None,
+        registered_anew: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._plane, self._info, self._config = plane, info, config
-        self._lifecycle, self._pulse = lifecycle, pulse
+        self._lifecycle, self._pulse, self._standby = lifecycle, pulse, standby
+        # What a classic plane tells nobody, though it was registered with it.
+        self._side_channel = side_channel(info)
+        self._registered_anew = registered_anew
+        self._ownership = Ownership(plane, info)
+        self._repeats = Repeats(logger, fields={"component_id": info.component_id})
         self.service_id = simulated_id(info.service_type)
         self.is_registered = False
-        self.registrations = self.beats = self.missed_beats = 0
-        self._failures = 0
+        self.registrations = self.beats = self.missed_beats = self.rejected_beats = 0
+        self._failures = self._rejections = 0
+        self._heard_at = 0.0
+
+    @property
+    def seconds_since_heard(self) -> float | None:
+        """Since the plane accepted a registration or a beat; None before the first."""
+        heard_at = max(self._heard_at, self._standby.heard_at if self._standby is not None else 0.0)
+        return time.monotonic() - heard_at if heard_at else None
+
+    @property
+    def standby_beats(self) -> int | None:
+        """Beats that the thread has sent; None where there is none."""
+        return self._standby.beats if self._standby is not None else None
+
+    @property
+    def foreign_instances(self) -> int:
+        """How many other processes were seen under this service's id."""
+        return self._ownership.foreign
 
     async def attempt_first(self) -> None:
         """Register once. A plane that is away degrades the session; one that refuses ends it.
@@ -64,6 +101,7 @@ class Registration:
         try:
             await self._register()
         except PlaneUnavailableError as error:
+            self._failures += 1
             self._degrade(error)
 
     async def keep_registered(self) -> None:
@@ -71,13 +109,19 @@ class Registration:
 
         Cancellation: ends it; the entry stays until `unregister`.
         """
+        interval = self._config.heartbeat_interval
         due = anyio.current_time()
         while True:
-            interval = self._config.heartbeat_interval
+            were_away = self._failures > 0
             if await self._step():
                 now = anyio.current_time()
+                if were_away:
+                    # All that were waiting for the plane were heard in the same moment: spread them again.
+                    due = now - interval * random.uniform(0, 0.5)
                 # The grid does not drift; beats that are due already are one beat.
                 due = max(due + interval, now)
+                if self._standby is not None:
+                    self._standby.expect(due - now)
                 await anyio.sleep_until(due - random.uniform(0, JITTER * interval))
             else:
                 most = min(BACKOFF_MOST, interval)
@@ -99,29 +143,45 @@ class Registration:
             logger.warning("%s could not unregister: %s", self.service_id, error)
 
     async def _step(self) -> bool:
-        """Register if need be, and beat once; tell whether the plane has heard us."""
+        """Register if need be, and beat once; tell whether the plane has answered, be it with a refusal."""
         try:
-            # After a gap a real plane may hold us for unhealthy, which a classic beat, having no health, cannot cure.
-            if not self.is_registered or (self._failures and self._plane.dialect is Dialect.CLASSIC):
-                await self._register()
+            if not self.is_registered:
+                await self._register("rejected" if self._rejections else "outage")
+            elif self._is_lapsed():
+                await self._register("lapsed")
             try:
                 await self._beat()
             except NotRegisteredError:
                 # It restarted, or somebody removed the entry: register again at once, and beat.
                 logger.warning("%s is unknown to the plane; registering again", self.service_id)
                 self.is_registered = False
-                await self._register()
+                await self._register("forgotten")
                 await self._beat()
-        except ControlError as error:
+        except PlaneUnavailableError as error:
             self.missed_beats += 1
+            self._failures += 1
             self._degrade(error)
             return False
-        self._failures = 0
-        if self._lifecycle.state is State.DEGRADED:
-            self._lifecycle.move(State.REGISTERED)
+        except ControlError as error:
+            self._note_rejection(error)
+            return True
+        self._note_heard()
+        await self._ownership.check(self.service_id)
         return True
 
-    async def _register(self) -> None:
+    def _is_lapsed(self) -> bool:
+        """Whether a real plane may hold us for unhealthy, which a classic beat, having no health, cannot cure.
+
+        A v1 beat always names the health, and so cures it.
+        """
+        since = self.seconds_since_heard
+        return (
+            self._plane.dialect is Dialect.CLASSIC
+            and since is not None
+            and since > LEASE_MARGIN * self._config.lease_timeout
+        )
+
+    async def _register(self, reason: str = "") -> None:
         try:
             service_id = await self._plane.register(
                 self._info, timeout=self._config.register_timeout, patient=self._failures > 0
@@ -133,16 +193,45 @@ class Registration:
             raise
         self.service_id, self.is_registered = service_id, True
         self.registrations += 1
-        if self._lifecycle.state in (State.CONNECTING, State.DEGRADED):
+        if self.registrations > 1:
+            self._registered_anew(reason)
+        self._heard_at = time.monotonic()
+        if self._lifecycle.state is State.CONNECTING:
             self._lifecycle.move(State.REGISTERED, f"as {service_id}")
 
     async def _beat(self) -> None:
         self.beats += 1  # before it is written, so that the beat counts itself
-        health, metrics = self._pulse()
+        health, metrics = await self._pulse()
+        if self._plane.dialect is Dialect.CLASSIC:
+            metrics = {**metrics, **self._side_channel}
         # After a failure a beat waits for the plane: it then goes out in the moment that the plane is back.
-        await self._plane.heartbeat(self.service_id, health, metrics, patient=self._failures > 0)
+        patient, sent_at = self._failures > 0, time.monotonic()
+        if self._standby is not None:
+            self._standby.load(*self._plane.beat_to_wire(self.service_id, health, metrics))
+            self._standby.expect(self._config.heartbeat_interval)
+        await self._plane.heartbeat(self.service_id, health, metrics, patient=patient)
+        self._heard_at = sent_at
+
+    def _note_heard(self) -> None:
+        self._failures = self._rejections = 0
+        self._repeats.recovered("plane", "%s is heard by the plane again", self.service_id)
+        if self._lifecycle.state is State.DEGRADED:
+            self._lifecycle.move(State.REGISTERED, f"as {self.service_id}")
+
+    def _note_rejection(self, error: ControlError) -> None:
+        """A plane that answers is not away. But one that refuses beat after beat does not know us in truth."""
+        self.missed_beats += 1
+        self.rejected_beats += 1
+        self._rejections += 1
+        self._failures = 0
+        if isinstance(error, RegistrationError) or self._rejections >= self._config.max_rejected_beats:
+            self.is_registered = False  # the next step registers again
+            self._degrade(error)
 
     def _degrade(self, error: ControlError) -> None:
-        self._failures += 1
+        if self._standby is not None:
+            self._standby.rest()
         if self._lifecycle.state in (State.CONNECTING, State.REGISTERED):
             self._lifecycle.move(State.DEGRADED, str(error), level=logging.WARNING)
+        else:
+            self._repeats.failed("plane", "%s is not heard by the plane: %s", self._info.component_id, error)

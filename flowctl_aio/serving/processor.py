@@ -47,14 +47,18 @@ async def _process(served: Served[Processor], batch: Batch, stream: ServedStream
         answer: Any = served.component.process(batch)
     is_generator: bool = inspect.isasyncgen(answer)
     if not is_generator:
-        with served.guard():
+        with served.at_work(), served.guard():
             returned = as_batches(await answer)
         for output in returned:
             await stream.writer.send(output)
         return
     outputs: AsyncIterator[Batch] = answer
     async with driven(outputs) as iterator:
-        while (output := await next_of(served, iterator)) is not END:
+        while True:
+            with served.at_work():
+                output = await next_of(served, iterator)
+            if output is END:
+                return
             await stream.writer.send(output)
 
 

@@ -15,7 +15,9 @@ import anyio
 from flowctl_aio.batches import Batch, EventBatch, LedgerBatch
 from flowctl_aio.component import Component
 from flowctl_aio.config import FlowctlConfig
+from flowctl_aio.control.flow import FlowControl
 from flowctl_aio.errors import CodecError, ComponentError, StreamError
+from flowctl_aio.serving.work import Work
 from flowctl_aio.streams.handshake import END_MARKER, OFFER, Role, capabilities_of
 from flowctl_aio.streams.receive import BatchReader, Inbox
 from flowctl_aio.streams.send import BatchWriter
@@ -58,6 +60,9 @@ class Served(Generic[C]):
         health, metrics: what the component says of itself; they do not raise.
         stopping: set when no new stream is taken and sources are to end theirs.
         on_fault: told of each exception that came out of the component's own code.
+        flow: told what is in flight; None for nobody.
+        work: what the component is at.
+        waiting: messages that wait for it, over all streams.
     """
 
     component: C
@@ -66,6 +71,9 @@ class Served(Generic[C]):
     health: Callable[[], Health]
     metrics: Callable[[], Mapping[str, float]]
     on_fault: Callable[[Exception], None]
+    flow: FlowControl | None = None
+    work: Work = field(default_factory=Work)
+    waiting: int = 0
     stopping: anyio.Event = field(default_factory=anyio.Event)
     _past: Traffic = field(default_factory=Traffic)
     _live: set[ServedStream] = field(default_factory=set)
@@ -78,6 +86,11 @@ class Served(Generic[C]):
             total.add(stream)
         return total
 
+    @property
+    def max_inflight(self) -> int:
+        """Messages that may wait for the component on one stream."""
+        return min(self.config.max_inflight, max(self.component.max_inflight, 1))
+
     @asynccontextmanager
     async def stream(self, call: ServerCall, role: Role, dialect: Dialect) -> AsyncIterator[ServedStream]:
         """One stream, from its greeting on; counts it, and refuses it when the component is stopping."""
@@ -87,12 +100,14 @@ class Served(Generic[C]):
         stream = ServedStream(self, call, role, dialect)
         self._live.add(stream)
         self._past.streams_total += 1
+        self._limit_flow()
         try:
             yield stream
         finally:
             stream.inbox.close()
             self._live.discard(stream)
             self._past.add(stream)
+            self._limit_flow()
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -113,6 +128,28 @@ class Served(Generic[C]):
                 raise
             # What a component's exception says may be secret, so the peer hears only its kind.
             raise ComponentError(f"{type(error).__name__} in {self.info.component_id}") from error
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Around what the component does with one batch: a note of how long it takes, and of what is in flight."""
+        with self.work.one():
+            self._tell_flow()
+            yield
+        self._tell_flow()
+
+    def count(self, more: int) -> None:
+        """So many messages more, or less, wait for the component."""
+        self.waiting += more
+        self._tell_flow()
+
+    def _tell_flow(self) -> None:
+        if self.flow is not None:
+            self.flow.set_inflight(self.info.component_id, self.waiting + len(self.work))
+
+    def _limit_flow(self) -> None:
+        """Each stream may have its own messages waiting."""
+        if self.flow is not None:
+            self.flow.set_limit(self.info.component_id, self.max_inflight * max(len(self._live), 1))
 
     def _note(self, fault: Exception) -> None:
         self._past.faults += 1
@@ -156,7 +193,7 @@ class ServedStream:
         envelope = role.envelope(dialect)
         config = served.config
         self.call = call
-        self.inbox = Inbox(min(config.max_inflight, max(served.component.max_inflight, 1)))
+        self.inbox = Inbox(served.max_inflight, counted=served.count)
         self.reader = BatchReader(
             self.inbox,
             envelope,

@@ -47,10 +47,10 @@ async def _serve(served: Served[Sink], call: ServerCall, dialect: Dialect) -> tu
     async with served.stream(call, Role.SINK, dialect) as stream, stream.receiving() as reader:
         try:
             while (batch := await reader.next()) is not None:
-                with served.guard():
+                with served.at_work(), served.guard():
                     await sink.consume(batch, epoch)
                 epoch.note(batch)
-            with served.guard():
+            with served.at_work(), served.guard():
                 metadata = {str(key): str(value) for key, value in (await sink.commit(epoch) or NOTHING).items()}
         except BaseException:
             # No end marker, a fault, or a client that is gone: nothing of this epoch may stay.

@@ -104,7 +104,10 @@ async def _serve(served: Served[Source], call: ServerCall, dialect: Dialect, req
             group.start_soon(_cancel_when, served.stopping, group.cancel_scope)
             group.start_soon(_produce, served, request, send, production)
             async for batch in receive:
+                if served.flow is not None:
+                    await served.flow.throttle(max(len(batch), 1))
                 await stream.writer.send(batch)
+                served.work.note()
             is_written = True
             group.cancel_scope.cancel()
         if production.error is not None:

@@ -29,14 +29,16 @@ class Inbox:
 
     Args:
         max_messages: how many messages may wait; the pump waits when it is full, and the peer with it.
+        counted: told how many messages more, or less, wait.
     """
 
     # A memory stream of anyio hands a message to a waiting reader, and with it goes the message
     # if the reader is cancelled in that very turn (by `asyncio.timeout`, say). Here a reader only takes, and
     # between its waking and its taking there is no await.
 
-    def __init__(self, max_messages: int) -> None:
+    def __init__(self, max_messages: int, *, counted: Callable[[int], None] = lambda more: None) -> None:
         self.error: BaseException | None = None
+        self._counted = counted
         self._max = max_messages
         self._waiting: deque[bytes] = deque()
         self._arrived, self._taken = asyncio.Event(), asyncio.Event()
@@ -48,6 +50,7 @@ class Inbox:
             try:
                 while not self._is_closed and (message := await read()) is not None:
                     self._waiting.append(message)
+                    self._counted(1)
                     self._arrived.set()
                     while len(self._waiting) >= self._max and not self._is_closed:
                         self._taken.clear()
@@ -85,11 +88,13 @@ class Inbox:
         if not self._waiting:
             return None
         self._taken.set()
+        self._counted(-1)
         return self._waiting.popleft()
 
     def close(self) -> None:
         """Drop what is still waiting, and take no more."""
         self._is_closed = True
+        self._counted(-len(self._waiting))
         self._waiting.clear()
         self._arrived.set()
         self._taken.set()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
+import weakref
+from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from flowctl_aio.control.lifecycle import FOLLOWS, Lifecycle, State
+from flowctl_aio.control.lifecycle import FOLLOWS, Lifecycle, State, diagram
 from flowctl_aio.errors import SessionClosedError, UsageError
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +39,7 @@ async def test_only_what_the_table_allows_can_follow(before, after):
 def test_every_state_is_in_the_table_and_every_state_can_close():
     assert set(FOLLOWS) == set(State)
     assert all(State.CLOSED in follows for state, follows in FOLLOWS.items() if state is not State.CLOSED)
-    assert FOLLOWS[State.CLOSED] == frozenset()
+    assert not FOLLOWS[State.CLOSED]
 
 
 async def test_staying_is_no_change(caplog):
@@ -101,3 +105,56 @@ async def test_a_wait_that_is_cancelled_leaves_nothing_behind():
     assert scope.cancelled_caught
     lifecycle.move(State.REGISTERED)
     assert await lifecycle.wait_for(State.REGISTERED) is State.REGISTERED
+
+
+async def test_changes_come_in_order_without_a_gap_and_end_with_the_session():
+    lifecycle = Lifecycle("svc")
+    changes = lifecycle.changes()
+    for state in (State.CONNECTING, State.DEGRADED, State.REGISTERED, State.DEGRADED, State.DRAINING, State.CLOSED):
+        lifecycle.move(state, f"to {state.value}")
+    seen = [change async for change in changes]
+    assert [(change.before, change.after) for change in seen[:2]] == [
+        (State.IDLE, State.CONNECTING),
+        (State.CONNECTING, State.DEGRADED),
+    ]
+    assert [change.why for change in seen[-2:]] == ["to draining", "to closed"]
+    assert all(change.at.tzinfo is not None for change in seen)
+    assert [change async for change in lifecycle.changes()] == []
+
+
+async def test_two_who_listen_hear_the_same_and_a_cancelled_wait_loses_nothing():
+    lifecycle = Lifecycle("svc")
+    one, other = lifecycle.changes(), lifecycle.changes()
+    with anyio.move_on_after(0):
+        await anext(one)
+    lifecycle.move(State.CONNECTING)
+    lifecycle.move(State.CLOSED)
+    assert [change.after async for change in one] == [change.after async for change in other]
+
+
+async def test_a_state_that_is_left_again_at_once_is_still_seen():
+    lifecycle = at(State.REGISTERED)
+    async with anyio.create_task_group() as group:
+
+        async def wait() -> None:
+            assert await lifecycle.wait_for(State.DEGRADED) is State.DEGRADED
+
+        group.start_soon(wait)
+        await anyio.lowlevel.checkpoint()
+        lifecycle.move(State.DEGRADED)
+        lifecycle.move(State.REGISTERED)
+
+
+async def test_what_nobody_listens_to_is_not_kept():
+    lifecycle = at(State.REGISTERED)
+    first = weakref.ref(lifecycle._last)
+    for _ in range(100):
+        lifecycle.move(State.DEGRADED)
+        lifecycle.move(State.REGISTERED)
+    gc.collect()
+    assert first() is None
+
+
+def test_the_page_on_the_lifecycle_shows_the_table():
+    page = (Path(__file__).parents[2] / "docs" / "lifecycle.md").read_text()
+    assert f"```mermaid\n{diagram()}\n```" in page

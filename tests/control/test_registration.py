@@ -75,9 +75,13 @@ async def moody():
             ServiceInfo("svc", ServiceType.SINK),
             config,
             lifecycle,
-            lambda: (Health.HEALTHY, {}),
+            pulse,
         )
         yield plane, registration, lifecycle
+
+
+async def pulse():
+    return Health.HEALTHY, {}
 
 
 async def keep_until(registration, condition) -> None:
@@ -115,14 +119,33 @@ async def test_a_beat_that_is_not_known_registers_at_once_and_beats_again(moody,
     assert registration.missed_beats == 0
 
 
-async def test_a_beat_that_fails_otherwise_degrades_and_the_next_good_one_heals(moody):
+async def test_some_refused_beats_are_borne(moody):
     plane, registration, lifecycle = moody
     await registration.attempt_first()
     plane.refusals["beat"] += [Refused("INTERNAL", "disk")] * 2
-    await keep_until(registration, lambda: registration.missed_beats >= 1)
-    assert lifecycle.state is State.DEGRADED
-    await keep_until(registration, lambda: lifecycle.state is State.REGISTERED)
-    assert (registration.missed_beats, registration.registrations) == (2, 1)
+    await keep_until(registration, lambda: plane.asked.count("beat") >= 4)
+    assert lifecycle.state is State.REGISTERED
+    assert (registration.missed_beats, registration.rejected_beats, registration.registrations) == (2, 2, 1)
+
+
+async def test_beats_refused_for_some_intervals_degrade_and_a_new_registration_heals(moody):
+    plane, registration, lifecycle = moody
+    changes = lifecycle.changes()
+    await registration.attempt_first()
+    plane.refusals["beat"] += [Refused("INTERNAL", "disk")] * 3
+    await keep_until(registration, lambda: registration.registrations == 2 and lifecycle.state is State.REGISTERED)
+    assert registration.rejected_beats == 3
+    assert [(await anext(changes)).after for _ in range(3)] == [State.REGISTERED, State.DEGRADED, State.REGISTERED]
+    assert plane.asked[:6] == ["register", "beat", "beat", "beat", "register", "beat"]
+
+
+async def test_refused_beats_keep_to_the_grid_and_do_not_hammer_a_plane_that_answers(moody):
+    plane, registration, _ = moody
+    await registration.attempt_first()
+    plane.refusals["beat"] += [Refused("INTERNAL", "disk")] * 100
+    began = anyio.current_time()
+    await keep_until(registration, lambda: registration.rejected_beats >= 10)
+    assert registration.rejected_beats <= (anyio.current_time() - began) / 0.02 + 2
 
 
 async def test_a_refusal_at_the_start_is_an_error_and_later_only_a_degradation(moody):

@@ -65,7 +65,7 @@ async def test_a_service_that_the_plane_forgot_registers_again_with_its_next_bea
     async with FlowctlSession(INFO, config) as session:
         with anyio.fail_after(5):
             await plane.wait_for_service("svc", Health.HEALTHY)
-            await session._plane.unregister("svc")
+            await session._life.plane.unregister("svc")
             await plane.wait_for_service("svc", Health.HEALTHY)
             await plane.wait_until(lambda: session.metrics()["registrations_total"] == 2)
         assert session.state is State.REGISTERED

@@ -1,0 +1,173 @@
+"""What keeping a service known costs, and whether beats go on while user code blocks the loop.
+
+    python -m benchmarks.heartbeat [--quick]
+
+A plane in one process, a service in another. `cpu` is the CPU time of one beat, everything included that the process
+does for it; `share` the part of a core that a session takes at the default interval of 10 s; `start` and `stop`
+the time to enter and leave a session beside a bare register call on a channel of its own; `gap` the longest silence
+that the plane sees while user code blocks the loop for 1.5 s, in intervals. The ratio holds target over measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import statistics
+import time
+from contextlib import AbstractContextManager
+from typing import Any
+
+import anyio
+import grpc.aio
+
+from benchmarks.harness import Answer, Worker, answer_requests, open_worker, parser, report
+from flowctl_aio import EmbeddedControlPlane, FlowctlConfig, FlowctlSession, ServiceInfo, ServiceType, State
+from flowctl_aio import _wire as wire
+
+CPU_TARGET = 0.001  # seconds a beat
+SHARE_TARGET = 0.001  # of a core
+GAP_TARGET = 1.3  # intervals
+FAST, SLOW = 0.02, 10.0  # seconds between beats: to count many, and as people have it
+INTERVAL, BLOCK = 0.2, 1.5
+INFO = ServiceInfo("bench", ServiceType.PIPELINE)
+NUMBERS = {f"number_{index}": float(index) for index in range(12)}
+
+
+async def serve_plane() -> None:
+    """A plane that notes when beats come in."""
+    arrivals: list[float] = []
+
+    async def note(method: str, request: Any) -> None:
+        if method.endswith("/Heartbeat"):
+            arrivals.append(time.monotonic())
+
+    async def longest_gap(request: Answer) -> Answer:
+        start, end = request["start"], request["end"]
+        inside = [start, *(moment for moment in arrivals if start <= moment <= end), end]
+        return {"gap": max(after - before for before, after in itertools.pairwise(inside))}
+
+    async with EmbeddedControlPlane(gate=note) as plane:
+        await answer_requests({"address": plane.endpoint}, longest_gap)
+
+
+async def live(address: str) -> None:
+    """A process that does nothing but be a service."""
+
+    def config(interval: float, **settings: Any) -> FlowctlConfig:
+        return FlowctlConfig(endpoint=address, heartbeat_interval=interval, **settings)
+
+    async def numbers() -> dict[str, float]:
+        return NUMBERS
+
+    async def measure_cpu(seconds: float, interval: float, mode: str) -> Answer:
+        async with FlowctlSession(INFO, config(interval, heartbeat_mode=mode), numbers) as session:
+            await anyio.sleep(interval)
+            beats, cpu, wall = session.metrics()["heartbeats_total"], time.process_time(), time.perf_counter()
+            await anyio.sleep(seconds)
+            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+            return {"beats": session.metrics()["heartbeats_total"] - beats, "cpu": cpu, "share": cpu / wall}
+
+    async def measure_start(seconds: float) -> Answer:
+        began = time.perf_counter()
+        async with FlowctlSession(INFO, config(SLOW)) as session:
+            assert session.state is State.REGISTERED
+            started, leaving = time.perf_counter() - began, time.perf_counter()
+        return {"start": started, "stop": time.perf_counter() - leaving}
+
+    async def measure_bare() -> Answer:
+        began = time.perf_counter()
+        async with grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            component = wire.v1.ComponentInfo(id="bare")
+            stub = wire.v1.ControlPlaneServiceStub(channel)
+            await stub.RegisterComponent(wire.v1.RegisterRequest(component=component, component_id="bare"))
+            registered = time.perf_counter() - began
+        return {"start": registered}
+
+    async def block(mode: str) -> Answer:
+        async with FlowctlSession(INFO, config(INTERVAL, heartbeat_mode=mode), numbers):
+            await anyio.sleep(3 * INTERVAL)
+            start = time.monotonic()
+            end = start + BLOCK
+            while time.monotonic() < end:  # pure Python, so that the thread must also fight for the interpreter
+                sum(range(1000))
+            end = time.monotonic()
+            await anyio.sleep(INTERVAL)
+            return {"start": start - INTERVAL, "end": end + INTERVAL / 2}
+
+    async def answer(request: Answer) -> Answer:
+        match request["do"]:
+            case "cpu":
+                return await measure_cpu(request["seconds"], request["interval"], request["mode"])
+            case "start":
+                return await measure_start(request["seconds"])
+            case "bare":
+                return await measure_bare()
+            case _:
+                return await block(request["mode"])
+
+    await answer_requests({}, answer)
+
+
+def compare(*, rounds: int, seconds: float, idle: float) -> None:
+    with open_worker("benchmarks.heartbeat", "plane") as plane, _open_service(plane) as service:
+        service.ask(seconds=seconds / 2, do="cpu", interval=FAST, mode="loop")  # to warm up
+        figures: dict[str, list[float]] = {}
+
+        def note(**measured: float) -> None:
+            for name, value in measured.items():
+                figures.setdefault(name, []).append(value)
+
+        for _ in range(rounds):
+            for mode in ("loop", "thread"):
+                spent = service.ask(seconds=seconds, do="cpu", interval=FAST, mode=mode)
+                note(**{f"cpu_{mode}": spent["cpu"] / spent["beats"]})
+                note(**{f"gap_{mode}": _gap(plane, service, mode) / INTERVAL})
+            for _ in range(5):
+                whole, bare = service.ask(seconds=1, do="start"), service.ask(seconds=1, do="bare")
+                note(start=whole["start"], stop=whole["stop"], bare=bare["start"])
+        note(share=service.ask(seconds=idle, do="cpu", interval=SLOW, mode="loop")["share"])
+    found = {name: statistics.median(values) for name, values in figures.items()}
+    report(
+        "heartbeat",
+        {
+            "cpu": round(CPU_TARGET / found["cpu_loop"], 2),
+            "share": round(SHARE_TARGET / found["share"], 2),
+            "gap": round(GAP_TARGET / found["gap_thread"], 2),
+        },
+        cpu_ms_per_beat={mode: round(found[f"cpu_{mode}"] * 1000, 3) for mode in ("loop", "thread")},
+        percent_of_a_core_at_10_s=round(found["share"] * 100, 3),
+        gap_in_intervals={mode: round(found[f"gap_{mode}"], 2) for mode in ("loop", "thread")},
+        start_ms=round(found["start"] * 1000, 2),
+        stop_ms=round(found["stop"] * 1000, 2),
+        bare_register_ms=round(found["bare"] * 1000, 2),
+        rounds=rounds,
+    )
+
+
+def _open_service(plane: Worker) -> AbstractContextManager[Worker]:
+    return open_worker("benchmarks.heartbeat", "service", "--address", plane.hello["address"])
+
+
+def _gap(plane: Worker, service: Worker, mode: str) -> float:
+    window = service.ask(seconds=BLOCK, do="block", mode=mode)
+    gap: float = plane.ask(seconds=0, **window)["gap"]
+    return gap
+
+
+def main() -> None:
+    options = parser(__doc__).parse_args()
+    match options.worker:
+        case "plane":
+            asyncio.run(serve_plane())
+        case "service":
+            asyncio.run(live(options.address))
+        case _:
+            compare(
+                rounds=3 if options.quick else 9,
+                seconds=2.0 if options.quick else 5.0,
+                idle=6.0 if options.quick else 30.0,
+            )
+
+
+if __name__ == "__main__":
+    main()
