@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,14 @@ C = TypeVar("C", bound=Component)
 
 @dataclass(slots=True)
 class Traffic:
-    """Counts over all streams of a component, since it is served."""
+    """Counts over all streams of a component, since it is served.
+
+    Attributes:
+        queued: messages that wait for the component.
+        busy: how often its code is under way at the moment.
+        processing: seconds that its code has taken so far; a source's waiting for the next ledger is among them.
+        last_work: when its code was last through with something (monotonic); None before the first time.
+    """
 
     streams: int = 0
     streams_total: int = 0
@@ -42,6 +50,10 @@ class Traffic:
     rows_out: int = 0
     bytes_out: int = 0
     faults: int = 0
+    queued: int = 0
+    busy: int = 0
+    processing: float = 0.0
+    last_work: float | None = None
 
     def add(self, stream: ServedStream) -> None:
         self.batches_in += stream.reader.batches
@@ -75,7 +87,8 @@ class Served(Generic[C]):
     @property
     def traffic(self) -> Traffic:
         """What has passed so far, also through the streams that are under way."""
-        total = replace(self._past, streams=len(self._live))
+        waiting = sum(stream.inbox.waiting for stream in self._live)
+        total = replace(self._past, streams=len(self._live), queued=waiting)
         for stream in self._live:
             total.add(stream)
         return total
@@ -99,9 +112,12 @@ class Served(Generic[C]):
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Around the component's own code: its faults are counted and reported before they end the stream."""
+        """Around the component's own code: its time is taken, and its faults are told before they end the stream."""
+        began = time.monotonic()
+        self._past.busy += 1
         try:
             yield
+            self._past.last_work = time.monotonic()
         except (Refused, StreamError, CodecError):
             raise
         except asyncio.CancelledError as error:
@@ -116,6 +132,9 @@ class Served(Generic[C]):
                 raise
             # What a component's exception says may be secret, so the peer hears only its kind.
             raise ComponentError(f"{type(error).__name__} in {self.info.component_id}") from error
+        finally:
+            self._past.busy -= 1
+            self._past.processing += time.monotonic() - began
 
     def _note(self, fault: Exception) -> None:
         self._past.faults += 1

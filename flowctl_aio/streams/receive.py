@@ -44,6 +44,11 @@ class Inbox:
         self._arrived, self._taken = asyncio.Event(), asyncio.Event()
         self._is_ended = self._is_closed = False
 
+    @property
+    def waiting(self) -> int:
+        """Messages that nobody has taken yet."""
+        return len(self._waiting)
+
     async def run_pump(self, read: Callable[[], Awaitable[bytes | None]]) -> None:
         """Move messages until the call ends. A failing read is kept for the reader; it does not raise here."""
         with self.filling():
