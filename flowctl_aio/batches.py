@@ -8,12 +8,12 @@ Both speak the Arrow PyCapsule protocol, so polars, duckdb and pandas read them 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from flowctl_aio.errors import CodecError, SchemaMismatchError
-from flowctl_aio.types import Cursor, Event, RawLedger
+from flowctl_aio.types import NOTHING, Cursor, Event, RawLedger
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,12 +71,17 @@ def schema_name(schema: pa.Schema) -> str:
 
 
 class _Batch:
-    """What both kinds share: one record batch, its size, its slices, its capsules."""
+    """What both kinds share: one record batch, its size, its slices, its capsules.
 
-    __slots__ = ("first_cursor", "last_cursor", "record_batch")
+    Attributes:
+        trace: the W3C trace context that it came with, so that what becomes of it joins the trace; empty for none.
+    """
+
+    __slots__ = ("first_cursor", "last_cursor", "record_batch", "trace")
     record_batch: pa.RecordBatch
     first_cursor: Cursor | None
     last_cursor: Cursor | None
+    trace: Mapping[str, str]
 
     def __len__(self) -> int:
         return int(self.record_batch.num_rows)
@@ -127,6 +132,7 @@ class LedgerBatch(_Batch):
         if schema_name(batch.schema) != LEDGER_SCHEMA:  # the name is what a peer knows the columns by
             batch = batch.replace_schema_metadata({**(batch.schema.metadata or {}), SCHEMA_KEY: LEDGER_SCHEMA})
         self.record_batch = batch
+        self.trace = NOTHING
         self.first_cursor = self.last_cursor = None
         if batch.num_rows:
             sequences = batch.column(0)
@@ -156,7 +162,9 @@ class LedgerBatch(_Batch):
 
     def slice(self, start: int, rows: int | None = None) -> LedgerBatch:
         """Rows `start` to `start + rows` (excluded), without a copy."""
-        return LedgerBatch(self.record_batch.slice(start, rows))
+        sliced = LedgerBatch(self.record_batch.slice(start, rows))
+        sliced.trace = self.trace
+        return sliced
 
 
 class EventBatch(_Batch):
@@ -191,6 +199,7 @@ class EventBatch(_Batch):
                 first_cursor = _row_cursor(batch, 0) if first_cursor is None else first_cursor
                 last_cursor = _row_cursor(batch, -1) if last_cursor is None else last_cursor
         self.record_batch = batch
+        self.trace = NOTHING
         self.event_type: str = event_type or ""
         self.first_cursor = first_cursor
         self.last_cursor = last_cursor
@@ -249,12 +258,14 @@ class EventBatch(_Batch):
         """
         part = self.record_batch.slice(start, rows)
         has_first, has_last = start == 0, start + part.num_rows == len(self)
-        return EventBatch(
+        sliced = EventBatch(
             part,
             event_type=self.event_type,
             first_cursor=self.first_cursor if has_first or not self.is_generic else None,
             last_cursor=self.last_cursor if has_last else None,
         )
+        sliced.trace = self.trace
+        return sliced
 
 
 Batch: TypeAlias = LedgerBatch | EventBatch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -100,8 +101,9 @@ class Pulse:
 
     def read_metrics(self) -> dict[str, float]:
         """The standard numbers, the session's, the component's, and the provider's last ones; the later win."""
-        numbers = {**standard_metrics(self._info.service_type, self._facts()), **self._own(), **self.read_component()}
-        return {**numbers, **self._provider.last}
+        component = self.read_component()
+        standard = standard_metrics(self._info.service_type, self._facts(component))
+        return {**standard, **self._own(), **component, **self._provider.last}
 
     def read_component(self) -> dict[str, float]:
         """The component's own numbers."""
@@ -127,7 +129,7 @@ class Pulse:
             "foreign_instances_total": registration.foreign_instances,
         }
 
-    def _facts(self) -> Facts:
+    def _facts(self, own: Mapping[str, float]) -> Facts:
         now, served = time.monotonic(), self.served
         up = self._lifecycle.state is not State.DRAINING and self._said is not Health.UNHEALTHY
         bare = Facts(uptime=self.uptime, is_up=up, loop_lag=self.lag.seconds, rss=rss_bytes())
@@ -153,6 +155,10 @@ class Pulse:
             processing=work.seconds,
             latency=work.latency,
             since_last=work.since_last,
+            # Of a sink; only it can know them.
+            files_written=_count(own, "files_written_total"),
+            bytes_written=_count(own, "bytes_written_total"),
+            websocket_connections=_count(own, "websocket_connections"),
         )
 
     def _vitals(self, said: Health) -> Vitals:
@@ -177,3 +183,7 @@ class Pulse:
         except Exception as error:  # noqa: BLE001 - a user's code may raise anything, and must not stop the beats
             self._repeats.failed("probe", "%s: the health probe failed: %r", self._info.component_id, error)
             return Health.UNHEALTHY
+
+
+def _count(numbers: Mapping[str, float], name: str) -> int | None:
+    return int(numbers[name]) if name in numbers and math.isfinite(numbers[name]) else None

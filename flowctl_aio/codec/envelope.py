@@ -7,7 +7,7 @@ marker that SDK peers close a stream with. All three are ordinary messages to ev
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias
 
@@ -18,11 +18,14 @@ from flowctl_aio.batches import LEDGER_SCHEMA, Batch, EventBatch, LedgerBatch, s
 from flowctl_aio.codec import arrow, plain
 from flowctl_aio.codec.protobuf import SPLIT_ABOVE, join_payload, split_payload
 from flowctl_aio.errors import CodecError, FrameCorruptError, FrameTooLargeError, SchemaMismatchError
-from flowctl_aio.types import Event, RawLedger
+from flowctl_aio.types import NOTHING, Event, RawLedger
 
 END_CONTENT_TYPE = "application/vnd.flowctl-aio.end"
 # Metadata that only frames have.
 FRAME_KEYS = ("arrow-rows", "batch-number", "checksum")
+# Metadata that carries a trace context. Here it is only passed on; what it says is not looked at.
+# Source: W3C Trace Context.
+TRACE_KEYS = ("traceparent", "tracestate")
 # The payload field has number 2 or 3, a tag of one byte and a length of at most five.
 ENVELOPE_BYTES = 6
 
@@ -40,10 +43,11 @@ class Envelope(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A batch that came as Arrow, with its number in the stream (None if the sender gave none)."""
+    """A batch that came as Arrow, with its number in the stream (None if the sender gave none) and its trace."""
 
     batch: Batch
     number: int | None
+    trace: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,13 @@ class End:
 Received: TypeAlias = Frame | End | RawLedger | Event
 
 
-def encode_frame(envelope: Envelope, batch: Batch, *, number: int, limit: int) -> bytes:
+def encode_frame(
+    envelope: Envelope, batch: Batch, *, number: int, limit: int, trace: Mapping[str, str] = NOTHING
+) -> bytes:
     """A whole batch as one message.
+
+    Args:
+        trace: the trace context to send with it.
 
     Raises:
         FrameTooLargeError: if the message is longer than `limit` bytes.
@@ -70,6 +79,7 @@ def encode_frame(envelope: Envelope, batch: Batch, *, number: int, limit: int) -
         "arrow-rows": str(len(batch)),
         "batch-number": str(number),
         "checksum": arrow.checksum(payload),
+        **trace,
     }
     if batch.first_cursor is not None:
         metadata["first-cursor"] = str(batch.first_cursor)
@@ -82,8 +92,11 @@ def encode_frame(envelope: Envelope, batch: Batch, *, number: int, limit: int) -
     return join_payload(rest, envelope.field, payload, payload.size)
 
 
-def encode_rows(envelope: Envelope, batch: Batch, *, limit: int) -> Iterator[bytes]:
+def encode_rows(envelope: Envelope, batch: Batch, *, limit: int, trace: Mapping[str, str] = NOTHING) -> Iterator[bytes]:
     """Each row of a batch as one plain message.
+
+    Args:
+        trace: the trace context to send with the rows that have none of their own.
 
     Raises:
         FrameTooLargeError: if a row's message is longer than `limit` bytes.
@@ -98,6 +111,8 @@ def encode_rows(envelope: Envelope, batch: Batch, *, limit: int) -> Iterator[byt
             raise CodecError(f"{what} cannot travel as a plain message of content type {content_type}")
         if _is_disguised(message, getattr(message, envelope.field_name)):
             raise CodecError(f"{what} is Arrow and cannot travel as a plain message of content type {content_type!r}")
+        if trace and not any(key in message.metadata for key in TRACE_KEYS):
+            message.metadata.update(trace)
         data = message.SerializeToString()
         if len(data) > limit:
             raise FrameTooLargeError(what, size=len(data), limit=limit)
@@ -191,12 +206,13 @@ def _frame_from_wire(message: Any, payload: Any, limit: int) -> Frame:
     if promised and promised != schema_name(batch.schema):
         raise SchemaMismatchError(expected=promised, found=schema_name(batch.schema) or "columns without a name")
     number = _count(metadata, "batch-number") if "batch-number" in metadata else None
+    trace = {key: metadata[key] for key in TRACE_KEYS if key in metadata}
     if schema_name(batch.schema) == LEDGER_SCHEMA:
-        return Frame(LedgerBatch(batch), number)
+        return Frame(LedgerBatch(batch), number, trace)
     event_type = getattr(message, "event_type", "") or getattr(message, "type", "") or metadata.get("event-type", "")
     first = plain.cursor_from_text(metadata.get("first-cursor"))
     last = plain.cursor_from_text(metadata.get("last-cursor"))
-    return Frame(EventBatch(batch, event_type=event_type or None, first_cursor=first, last_cursor=last), number)
+    return Frame(EventBatch(batch, event_type=event_type or None, first_cursor=first, last_cursor=last), number, trace)
 
 
 def _row_to_wire(envelope: Envelope, row: RawLedger | Event) -> Any:

@@ -146,9 +146,12 @@ class _Answers:
                 raise web.HTTPNotFound
             try:
                 response = answer(request)
-            except Exception:
-                # What it says may be secret, so it goes into the log and not onto the page.
-                if self._repeats.failed(request.path, "%s: the page %s failed", self._view.who, request.path):
+            except Exception as error:
+                # What it says may be secret, so its text goes into the log at most, and not onto the page.
+                kind = type(error).__name__
+                if self._repeats.failed(
+                    request.path, "%s: the page %s failed (%s)", self._view.who, request.path, kind
+                ):
                     logger.debug("%s: the page %s failed", self._view.who, request.path, exc_info=True)
                 return _json({"status": "error"}, 500)
             self._repeats.recovered(request.path, "%s: the page %s works again", self._view.who, request.path)

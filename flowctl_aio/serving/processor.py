@@ -34,7 +34,8 @@ def processor_services(served: Served[Processor]) -> Services:
 async def _serve(served: Served[Processor], call: ServerCall, dialect: Dialect) -> None:
     async with served.stream(call, Role.PROCESSOR, dialect) as stream, stream.receiving() as reader:
         while (batch := await reader.next()) is not None:
-            await _process(served, batch, stream)
+            with stream.working("process", batch):
+                await _process(served, batch, stream)
         with served.guard():
             rest = as_batches(await served.component.flush())
         for output in rest:

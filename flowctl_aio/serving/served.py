@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar, cast
 
@@ -17,13 +17,15 @@ from flowctl_aio.component import Component
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.control.flow import FlowControl
 from flowctl_aio.errors import CodecError, ComponentError, StreamError
+from flowctl_aio.observe.tracing import Carrier, Span
 from flowctl_aio.serving.work import Work
 from flowctl_aio.streams.handshake import END_MARKER, OFFER, Role, capabilities_of
 from flowctl_aio.streams.receive import BatchReader, Inbox
 from flowctl_aio.streams.send import BatchWriter
+from flowctl_aio.streams.spans import server_call, working
 from flowctl_aio.transport.server import ServerCall
 from flowctl_aio.transport.status import Refused
-from flowctl_aio.types import Dialect, Health, ServiceInfo
+from flowctl_aio.types import NOTHING, Dialect, Health, ServiceInfo
 
 logger = logging.getLogger(__name__)
 C = TypeVar("C", bound=Component)
@@ -94,20 +96,21 @@ class Served(Generic[C]):
     @asynccontextmanager
     async def stream(self, call: ServerCall, role: Role, dialect: Dialect) -> AsyncIterator[ServedStream]:
         """One stream, from its greeting on; counts it, and refuses it when the component is stopping."""
-        if self.stopping.is_set():
-            raise Refused("UNAVAILABLE", "the service is stopping")
-        await call.greet(OFFER)
-        stream = ServedStream(self, call, role, dialect)
-        self._live.add(stream)
-        self._past.streams_total += 1
-        self._limit_flow()
-        try:
-            yield stream
-        finally:
-            stream.inbox.close()
-            self._live.discard(stream)
-            self._past.add(stream)
+        with server_call(role.method(dialect), call.metadata) as span:
+            if self.stopping.is_set():
+                raise Refused("UNAVAILABLE", "the service is stopping")
+            await call.greet(OFFER)
+            stream = ServedStream(self, call, role, dialect, span.carrier)
+            self._live.add(stream)
+            self._past.streams_total += 1
             self._limit_flow()
+            try:
+                yield stream
+            finally:
+                stream.inbox.close()
+                self._live.discard(stream)
+                self._past.add(stream)
+                self._limit_flow()
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -188,11 +191,13 @@ def checked(output: Any) -> Batch:
 class ServedStream:
     """Both directions of one stream, with the pump that its reader needs."""
 
-    def __init__(self, served: Served[C], call: ServerCall, role: Role, dialect: Dialect) -> None:
+    def __init__(
+        self, served: Served[C], call: ServerCall, role: Role, dialect: Dialect, trace: Carrier = NOTHING
+    ) -> None:
         capabilities = capabilities_of(call.metadata)
         envelope = role.envelope(dialect)
         config = served.config
-        self.call = call
+        self.call, self._trace, self._component_id = call, trace, served.info.component_id
         self.inbox = Inbox(served.max_inflight, counted=served.count)
         self.reader = BatchReader(
             self.inbox,
@@ -207,7 +212,12 @@ class ServedStream:
             capabilities=capabilities,
             target=config.target_message_bytes,
             limit=config.max_message_bytes,
+            call=trace,
         )
+
+    def working(self, what: str, batch: Batch) -> AbstractContextManager[Span]:
+        """The span around what the component does with a batch; `what` is a verb."""
+        return working(what, batch, self._component_id, call=self._trace)
 
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[BatchReader]:

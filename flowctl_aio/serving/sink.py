@@ -47,7 +47,7 @@ async def _serve(served: Served[Sink], call: ServerCall, dialect: Dialect) -> tu
     async with served.stream(call, Role.SINK, dialect) as stream, stream.receiving() as reader:
         try:
             while (batch := await reader.next()) is not None:
-                with served.at_work(), served.guard():
+                with stream.working("consume", batch), served.at_work(), served.guard():
                     await sink.consume(batch, epoch)
                 epoch.note(batch)
             with served.at_work(), served.guard():

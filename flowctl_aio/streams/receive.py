@@ -13,6 +13,8 @@ from flowctl_aio.batches import Batch
 from flowctl_aio.codec import plain
 from flowctl_aio.codec.envelope import End, Envelope, Frame, Received, decode
 from flowctl_aio.errors import FlowctlError, FrameCorruptError, StreamError, StreamTruncatedError
+from flowctl_aio.observe.tracing import MAX_LINKS, Carrier, extract, is_on
+from flowctl_aio.streams.spans import joined
 from flowctl_aio.types import Event, RawLedger
 
 # Plain rows that come one behind the other are handed on together, up to these bounds.
@@ -162,6 +164,8 @@ class BatchReader:
         self._frames += 1
         self.batches += 1
         self.rows += len(frame.batch)
+        if frame.trace:
+            frame.batch.trace = extract(frame.trace)
         return frame.batch
 
     async def _gather(self) -> None:
@@ -179,6 +183,9 @@ class BatchReader:
                 self._rows.append(received)
         rows, self._rows = self._rows, []
         batches = list(plain.from_rows(rows))
+        if is_on() and (trace := joined(_traces(rows))):
+            for batch in batches:
+                batch.trace = trace
         self._ready.extend(batches)
         self.batches += len(batches)
         self.rows += len(rows)
@@ -196,3 +203,12 @@ class BatchReader:
                 f"the peer sent {end.batches} batches and {self._frames} arrived", peer=self._peer
             )
         self.is_complete = True
+
+
+def _traces(rows: list[RawLedger | Event]) -> list[Carrier]:
+    """The trace contexts of plain rows, each once, and no more than a span has links."""
+    found: dict[str, Carrier] = {}
+    for row in rows:
+        if "traceparent" in row.metadata and len(found) < MAX_LINKS and (trace := extract(row.metadata)):
+            found[trace["traceparent"]] = trace
+    return list(found.values())

@@ -12,9 +12,12 @@ from flowctl_aio import _wire as wire
 from flowctl_aio.batches import Batch
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.errors import FrameCorruptError, PeerError, StreamCancelledError, UsageError
+from flowctl_aio.observe import tracing
+from flowctl_aio.observe.tracing import Carrier
 from flowctl_aio.owner import OwnerTask, Started
 from flowctl_aio.streams.handshake import OFFER, Peer, PeerHealth, Role, ask_health
 from flowctl_aio.streams.send import BatchWriter
+from flowctl_aio.streams.spans import client_call
 from flowctl_aio.transport.call import Channel, open_call
 from flowctl_aio.types import Ack, Dialect
 
@@ -115,10 +118,11 @@ class _EpochCall:
 
     def __init__(self, channel: Channel, peer: Peer, config: FlowctlConfig) -> None:
         self._channel, self._peer, self._config = channel, peer, config
-        self._send: MemoryObjectSendStream[Batch]
-        self._receive: MemoryObjectReceiveStream[Batch]
+        # Each batch comes with the trace context of whoever sent it: the task that writes knows none of that.
+        self._send: MemoryObjectSendStream[tuple[Batch, Carrier]]
+        self._receive: MemoryObjectReceiveStream[tuple[Batch, Carrier]]
         # Full means that the sink is behind: `send` waits here, where a cancellation does no harm to the call.
-        self._send, self._receive = anyio.create_memory_object_stream[Batch](config.max_inflight)
+        self._send, self._receive = anyio.create_memory_object_stream[tuple[Batch, Carrier]](config.max_inflight)
         self._owner = OwnerTask(self._main, name="flowctl_aio sink epoch")
         self._ack: Ack | None = None
         self._error: Exception | None = None
@@ -127,7 +131,7 @@ class _EpochCall:
 
     async def send(self, batch: Batch) -> None:
         try:
-            await self._send.send(batch)
+            await self._send.send((batch, getattr(batch, "trace", None) or tracing.current()))
         except anyio.ClosedResourceError:
             raise UsageError("the epoch is being flushed: call flush again, then send") from None
         except anyio.BrokenResourceError:
@@ -157,19 +161,21 @@ class _EpochCall:
 
     async def _main(self, started: Started) -> None:
         method = Role.SINK.method(self._peer.dialect)
-        with self._receive:
-            async with open_call(self._channel, method, answers=False, metadata=OFFER) as call:
+        with self._receive, client_call(method, self._peer.address) as span:
+            metadata = (*OFFER, *span.metadata)
+            async with open_call(self._channel, method, answers=False, metadata=metadata) as call:
                 writer = BatchWriter(
                     call.write,
                     Role.SINK.envelope(self._peer.dialect),
                     capabilities=self._peer.capabilities,
                     target=self._config.target_message_bytes,
                     limit=self._config.max_message_bytes,
+                    call=span.carrier,
                 )
                 started()
                 try:
-                    async for batch in self._receive:
-                        await writer.send(batch)
+                    async for batch, trace in self._receive:
+                        await writer.send(batch, parent=trace)
                     await writer.end()
                     await call.done_writing()
                 except StreamCancelledError:

@@ -12,10 +12,12 @@ from flowctl_aio.batches import Batch
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.driven import driven
 from flowctl_aio.errors import StreamCancelledError, StreamError
+from flowctl_aio.observe.tracing import Carrier
 from flowctl_aio.owner import OwnerTask, Started, lone
 from flowctl_aio.streams.handshake import OFFER, Peer, Role
 from flowctl_aio.streams.receive import BatchReader, Inbox
 from flowctl_aio.streams.send import BatchWriter
+from flowctl_aio.streams.spans import CallSpan, client_call
 from flowctl_aio.transport.call import Channel, StreamCall, open_call
 
 
@@ -145,19 +147,33 @@ class BatchStream:
         method = self._role.method(self._peer.dialect)
         with self._inbox.filling():
             try:
-                async with (
-                    open_call(self._channel, method, self._request, answers=True, metadata=OFFER) as call,
-                    anyio.create_task_group() as group,
-                ):
-                    started()
-                    if self._inputs is not None:
-                        group.start_soon(self._feed, self._inputs, call, group.cancel_scope)
-                    await self._inbox.run_pump(call.read)
-                    group.cancel_scope.cancel()
+                with client_call(method, self._peer.address) as span:
+                    try:
+                        await self._run_call(method, span, started)
+                    finally:
+                        # With its last batch a stream is complete, though its call may then be cancelled.
+                        if self._reader.is_complete:
+                            span.end()
+                    if self._inbox.error is not None:
+                        span.fail(self._inbox.error)
             except Exception as error:  # noqa: BLE001 - the reader raises it
                 self._inbox.error = self._inbox.error or lone(error)
 
-    async def _feed(self, batches: AsyncIterable[Batch], call: StreamCall, scope: anyio.CancelScope) -> None:
+    async def _run_call(self, method: str, span: CallSpan, started: Started) -> None:
+        metadata = (*OFFER, *span.metadata)
+        async with (
+            open_call(self._channel, method, self._request, answers=True, metadata=metadata) as call,
+            anyio.create_task_group() as group,
+        ):
+            started()
+            if self._inputs is not None:
+                group.start_soon(self._feed, self._inputs, call, group.cancel_scope, span.carrier)
+            await self._inbox.run_pump(call.read)
+            group.cancel_scope.cancel()
+
+    async def _feed(
+        self, batches: AsyncIterable[Batch], call: StreamCall, scope: anyio.CancelScope, trace: Carrier
+    ) -> None:
         """Drive the caller's inputs into the call; grpc would lose their exception, here it reaches the caller."""
         writer = BatchWriter(
             call.write,
@@ -165,6 +181,7 @@ class BatchStream:
             capabilities=self._peer.capabilities,
             target=self._config.target_message_bytes,
             limit=self._config.max_message_bytes,
+            call=trace,
         )
         try:
             async with driven(batches) as inputs:
