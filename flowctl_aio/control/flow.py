@@ -271,8 +271,7 @@ class FlowControl:
             listener.close()
 
     def _add_up(self) -> None:
-        """Sum up what was observed, once and not with each batch; where this process has a limit itself, it knows
-        better."""
+        """Sum up what was observed, once and not with each batch; it does not count where a limit is set here."""
         others = [told for service_id, told in self._observed.items() if service_id not in self._limits]
         self._observed_inflight = sum(count for count, _ in others)
         self._observed_limit = sum(limit for _, limit in others)
