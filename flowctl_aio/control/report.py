@@ -57,7 +57,7 @@ async def health_report(
     try:
         statuses = list(await list_services())
         health = pipeline_health(statuses, now=now(), lease=lease)
-        metrics = pipeline_metrics(statuses)
+        metrics = pipeline_metrics(statuses, health=health)
     except FlowctlError as error:
         errors["pipeline_health"] = str(error)[:MAX_REASON]
     except Exception as error:
