@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeAlias
 
+from flowctl_aio.control.clock import utc_now
 from flowctl_aio.control.matching import (
     UNUSABLE,
     Candidate,
@@ -27,10 +28,6 @@ GetServiceStatus: TypeAlias = Callable[[str], Awaitable[ServiceStatus]]
 # A plane looks for lapsed leases every ten seconds: only past that it is sure to be more patient than it says,
 # or its clock to be another than ours.
 STALE_GRACE = 10.0
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Directory:

@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from flowctl_aio.control.clock import utc_now
 from flowctl_aio.control.matching import UNUSABLE, is_stale
 from flowctl_aio.control.numbers import inflight_of
 from flowctl_aio.control.pacing import Pacer
@@ -24,10 +25,6 @@ from flowctl_aio.errors import ConfigError, UsageError
 from flowctl_aio.types import ServiceStatus
 
 INT32_MAX = 2**31 - 1
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,8 +285,7 @@ class FlowControl:
             listener.close()
 
     def _add_up(self) -> None:
-        """Sum up what was observed, once and not with each batch; where this process has a limit itself, it knows
-        better."""
+        """Sum up what was observed, once and not with each batch; it does not count where a limit is set here."""
         others = [told for service_id, told in self._observed.items() if service_id not in self._limits]
         self._observed_inflight = sum(count for count, _ in others)
         self._observed_limit = sum(limit for _, limit in others)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from flowctl_aio.control.clock import utc_now
 from flowctl_aio.control.directory import ListServices
 from flowctl_aio.control.flow import FlowState
 from flowctl_aio.control.numbers import number_of
@@ -30,10 +31,6 @@ HIGH_ERROR_RATE = 0.05
 HIGH_LATENCY_MS = 5000.0
 MAX_REASON = 500  # characters of an error
 MOST_NAMED = 20  # services that one kind of advice names
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 async def health_report(
@@ -60,7 +57,7 @@ async def health_report(
     try:
         statuses = list(await list_services())
         health = pipeline_health(statuses, now=now(), lease=lease)
-        metrics = pipeline_metrics(statuses)
+        metrics = pipeline_metrics(statuses, health=health)
     except FlowctlError as error:
         errors["pipeline_health"] = str(error)[:MAX_REASON]
     except Exception as error:

@@ -29,11 +29,13 @@ class ServiceHealth:
 
     Attributes:
         is_healthy: it says HEALTHY, and its last heartbeat is no older than the lease.
+        is_stale: that heartbeat is older.
         why: what speaks against it; empty if it is healthy.
     """
 
     status: ServiceStatus
     is_healthy: bool
+    is_stale: bool
     why: str
 
 
@@ -95,11 +97,7 @@ def pipeline_health(statuses: Iterable[ServiceStatus], *, now: datetime, lease: 
     """
     services = {status.service_id: _service_health(status, now=now, lease=lease) for status in statuses}
     healthy = sum(service.is_healthy for service in services.values())
-    says_nothing = all(
-        service.status.health is Health.UNKNOWN and not is_stale(service.status, now=now, lease=lease)
-        for service in services.values()
-    )
-    if says_nothing:
+    if all(one.status.health is Health.UNKNOWN and not one.is_stale for one in services.values()):
         overall = Overall.UNKNOWN
     elif healthy == len(services):
         overall = Overall.HEALTHY
@@ -112,29 +110,36 @@ def _service_health(status: ServiceStatus, *, now: datetime, lease: float) -> Se
     reasons = []
     if status.health is not Health.HEALTHY:
         reasons.append(f"it is {status.health.name}")
-    if is_stale(status, now=now, lease=lease) and status.last_heartbeat is not None:
+    stale = is_stale(status, now=now, lease=lease)
+    if stale and status.last_heartbeat is not None:
         silence = (now - status.last_heartbeat).total_seconds()
         reasons.append(f"its last heartbeat was {silence:.0f} s ago, and the lease is {lease:g} s")
-    return ServiceHealth(status, not reasons, " and ".join(reasons))
+    return ServiceHealth(status, not reasons, stale, " and ".join(reasons))
 
 
-def pipeline_metrics(statuses: Sequence[ServiceStatus], topology: Topology | None = None) -> PipelineMetrics:
+def pipeline_metrics(
+    statuses: Sequence[ServiceStatus], topology: Topology | None = None, *, health: PipelineHealth | None = None
+) -> PipelineMetrics:
     """What a pipeline does.
 
     Args:
         topology: of these services, if the caller has it already.
+        health: of these services; given, the numbers of the stale ones are not counted, since nobody does now what
+            they said then.
     """
-    topology = topology or topology_of(statuses)
-    throughput = _told({status.service_id: number_of(status, "events_per_second") for status in statuses})
-    latency = _told({status.service_id: number_of(status, "processing_latency_ms") for status in statuses})
+    topology = topology or topology_of(statuses, max_edges=0, max_chains=0)
+    stale = {key for key, one in health.services.items() if one.is_stale} if health is not None else set()
+    telling = [status for status in statuses if status.service_id not in stale]
+    throughput = _told({status.service_id: number_of(status, "events_per_second") for status in telling})
+    latency = _told({status.service_id: number_of(status, "processing_latency_ms") for status in telling})
     leaving = [throughput[key] for key in topology.ends if key in throughput]
     entering = [throughput[key] for key in topology.starts if key in throughput]
     return PipelineMetrics(
         throughput=throughput,
         latency_ms=latency,
-        queue_depth=_told({status.service_id: number_of(status, "queue_depth") for status in statuses}),
-        error_rate=_told({status.service_id: error_rate_of(status) for status in statuses}),
-        load=_told({status.service_id: load_of(status) for status in statuses}),
+        queue_depth=_told({status.service_id: number_of(status, "queue_depth") for status in telling}),
+        error_rate=_told({status.service_id: error_rate_of(status) for status in telling}),
+        load=_told({status.service_id: load_of(status) for status in telling}),
         total_throughput=sum(leaving or entering),
         summed_throughput=sum(throughput.values()),
         end_to_end_latency_ms=max(latency.values(), default=None),

@@ -91,7 +91,7 @@ class Topology:
 def topology_of(
     statuses: Iterable[ServiceStatus], *, max_edges: int = MAX_EDGES, max_chains: int = MAX_CHAINS
 ) -> Topology:
-    """The topology of some services, whatever their health."""
+    """The topology of some services, whatever their health. A limit of 0 does not even look, and counts as cut."""
     nodes = {status.service_id: status for status in sorted(statuses, key=lambda status: status.service_id)}
     infos = {service_id: status.info for service_id, status in nodes.items()}
     graph, loose, takers = flow_graph(infos), LooseEnds(infos.values()), _Takers(infos)
@@ -121,6 +121,8 @@ def _feeds_itself(info: ServiceInfo) -> bool:
 
 def _first(items: Iterator[T], most: int) -> tuple[list[T], bool]:
     taken: list[T] = []
+    if not most:
+        return taken, True
     for item in items:
         if len(taken) == most:
             return taken, True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,8 @@ from flowctl_aio.control.topology import topology_of
 from flowctl_aio.types import ServiceType
 
 from .statuses import HOSTILE, THREE, quick, service, sink
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "discovery.md"
 
 # The whole grammar that may come out, line by line; a quote inside a string, or a line break, would not match.
 _DOT_STRING = r'"(?:[^"\\\n\r]|\\\\|\\")+"'
@@ -39,6 +43,13 @@ def test_the_three_components_are_drawn():
     )
     assert '  n2 -> n0 [label="stellar_ledger_service.StellarLedger"];\n' in topology.to_dot()
     assert topology.to_json()["chains"] == [["source", "processor", "sink"]]
+
+
+def test_the_picture_in_the_documentation_is_the_one_that_comes_out():
+    names = {"source": "stellar-arrow-source", "processor": "ttp-arrow-processor", "sink": "arrow-analytics-sink"}
+    topology = topology_of([replace(status, service_id=names[status.service_id]) for status in THREE])
+    (drawn,) = re.findall(r"```mermaid\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert topology.to_mermaid() == drawn
 
 
 @quick

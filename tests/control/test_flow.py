@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
+from contextlib import suppress
+from functools import partial
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -225,6 +229,34 @@ async def test_who_is_cancelled_in_the_moment_of_passing_gives_it_back():
         unlucky[0].cancel()
         await anyio.wait_all_tasks_blocked()
         assert (row.passed, flow.inflight("me")) == (["a", "c"], 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_whoever_comes_and_goes_in_whatever_way_nothing_is_left_behind(seed):
+    chance = random.Random(seed)
+    flow = flow_of()
+    flow.set_limit("me", 4)
+    most = 0
+
+    async def come_and_go(count: int, scope: anyio.CancelScope, *, fails: bool) -> None:
+        nonlocal most
+        with scope, suppress(ZeroDivisionError):
+            async with flow.hold("me", count):
+                most = max(most, flow.inflight("me"))
+                for _ in range(chance.randrange(3)):
+                    await checkpoint()
+                if fails:
+                    raise ZeroDivisionError
+
+    async with anyio.create_task_group() as group:
+        scopes = [anyio.CancelScope() for _ in range(200)]
+        for scope in scopes:
+            group.start_soon(partial(come_and_go, chance.randint(1, 4), scope, fails=chance.random() < 0.3))
+            if chance.random() < 0.3:
+                chance.choice(scopes).cancel()
+                await checkpoint()
+    assert (flow.inflight("me"), flow.load, flow._waiters) == (0, 0.0, {})
+    assert most <= 4
 
 
 # Others

@@ -73,6 +73,14 @@ def test_throughput_is_counted_where_the_pipeline_ends_and_not_at_every_stage():
     assert pipeline_metrics(told[:2]).total_throughput == 60.0
 
 
+def test_the_numbers_of_the_silent_are_not_counted_when_it_is_known_who_is():
+    numbers = {"events_per_second": 10.0, "processing_latency_ms": 1.0}
+    statuses = [sink("gone", silent=60, metrics=numbers), sink("there", metrics=numbers)]
+    assert pipeline_metrics(statuses).total_throughput == 20.0
+    metrics = pipeline_metrics(statuses, health=health_of(*statuses))
+    assert (metrics.total_throughput, metrics.throughput) == (10.0, {"there": 10.0})
+
+
 def test_latency_is_the_slowest_service_and_beside_it_the_slowest_way():
     def took(status, milliseconds):
         info = status.info
@@ -164,6 +172,14 @@ def test_samples_have_the_names_that_dashboards_know():
         ("flowctl_backpressure_active", (), 1.0),
         ("flowctl_throttle_rate", (), 0.5),
     }
+
+
+def test_long_names_are_cut_and_stay_different():
+    statuses = [sink("x" * 10_000 + end) for end in "ab"]
+    labels = [sample.labels for sample in pipeline_samples(health_of(*statuses), pipeline_metrics(statuses))]
+    ids = {label["service_id"] for label in labels if label}
+    assert len(ids) == 2
+    assert all(len(service_id) < 300 for service_id in ids)
 
 
 def test_a_latency_that_nobody_tells_is_no_sample():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowctl_aio import EmbeddedControlPlane
 from flowctl_aio import _wire as wire
 from flowctl_aio.control import messages
 from flowctl_aio.control.side_channel import (
@@ -19,6 +20,8 @@ from flowctl_aio.control.side_channel import (
     read_side_channel,
     side_channel,
 )
+from flowctl_aio.transport.call import call_unary
+from flowctl_aio.transport.channel import open_control_channel
 from flowctl_aio.types import ServiceInfo, ServiceType
 
 from .statuses import quick
@@ -68,13 +71,19 @@ def test_what_a_service_is_survives_and_its_numbers_stay_apart(info, numbers):
     assert back == info
 
 
-def test_it_survives_the_wire_of_a_classic_plane():
-    sent = wire.ServiceHeartbeat(metrics={**side_channel(FULL), "n": 2.5})
-    status = messages.status_from_classic(
-        wire.ServiceStatus(service_id="ttp", service_type=wire.ServiceType.SERVICE_TYPE_PROCESSOR, metrics=sent.metrics)
-    )
-    assert status.info == FULL
-    assert status.metrics == {"n": 2.5}
+@pytest.mark.anyio
+async def test_a_classic_plane_tells_the_others_all_of_a_service():
+    async with EmbeddedControlPlane() as plane, open_control_channel(plane.endpoint) as channel:
+
+        async def ask(method, request, answer):
+            return await call_unary(channel, f"/flowctl.ControlPlane/{method}", request, answer, timeout=5)
+
+        await ask("Register", messages.info_to_classic(FULL, "ttp"), wire.RegistrationAck)
+        beat = wire.ServiceHeartbeat(service_id="ttp", metrics={**side_channel(FULL), "n": 2.5})
+        await ask("Heartbeat", beat, wire.Empty)
+        (told,) = (await ask("ListServices", wire.Empty(), wire.ServiceList)).services
+        status = messages.status_from_classic(told)
+        assert (status.info, status.metrics) == (FULL, {"n": 2.5})
 
 
 def test_entries_read_as_what_they_say():

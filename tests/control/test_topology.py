@@ -121,6 +121,9 @@ def test_more_than_the_limit_is_cut_and_the_result_says_so():
     topology = topology_of(crowd, max_edges=10, max_chains=10)
     assert (len(topology.edges), topology.edges_cut) == (10, True)
     assert (len(topology.chains), topology.chains_cut) == (10, True)
+    topology = topology_of(crowd, max_edges=0, max_chains=0)
+    assert (topology.edges, topology.edges_cut, topology.chains, topology.chains_cut) == ([], True, [], True)
+    assert (len(topology.starts), len(topology.ends)) == (5, 5)
     topology = topology_of(crowd, max_edges=25, max_chains=25)
     assert (len(topology.edges), topology.edges_cut, len(topology.chains), topology.chains_cut) == (
         25,

@@ -7,10 +7,13 @@ import logging
 import anyio
 import pytest
 
+from flowctl_aio import EmbeddedControlPlane, FlowctlConfig, FlowctlSession
 from flowctl_aio.control.changes import Added, Changed, Removed
+from flowctl_aio.control.plane import PlaneClient
 from flowctl_aio.control.watch import Lost, Regained, Snapshot, Watch
 from flowctl_aio.errors import PlaneUnavailableError, UsageError
-from flowctl_aio.types import Health
+from flowctl_aio.transport.channel import open_control_channel
+from flowctl_aio.types import Health, ServiceInfo, ServiceType
 
 from .statuses import THREE, sink, source
 
@@ -169,3 +172,17 @@ async def test_it_is_for_one_task_at_a_time_and_needs_an_interval():
         group.cancel_scope.cancel()
     with pytest.raises(UsageError, match="above 0"):
         Watch(plane.list_services, interval=0)
+
+
+async def test_it_works_over_a_real_plane():
+    async with EmbeddedControlPlane() as plane, open_control_channel(plane.endpoint) as channel:
+        config = FlowctlConfig(endpoint=plane.endpoint)
+        async with Watch(PlaneClient(channel, config).list_services, interval=OFTEN) as watch:
+            assert await anext(watch) == Snapshot(())
+            async with FlowctlSession(ServiceInfo("svc", ServiceType.SINK), config):
+                came = await anext(watch)
+                assert isinstance(came, Added)
+                assert came.status.service_id == "svc"
+            while not isinstance(item := await anext(watch), Removed):
+                assert isinstance(item, Changed)
+            assert item.status.service_id == "svc"
