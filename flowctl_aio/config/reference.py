@@ -140,8 +140,7 @@ The keys are those of the first implementation, its defaults mended where they w
 port 8088, the source's Flight port was the processor's, and two servers had the plane's port. Here a data plane
 takes a free port, which others find by discovery, and health pages are off until a port is given.
 `flowctl_aio.config.resolve_component(StellarArrowSourceSettings, file=...)` gives the values, with their origins and
-notes; whoever makes the component hands them on. The verbs `source`, `processor` and `sink` of the command line have
-options of their own, and do not read these.
+notes; whoever makes the component hands them on.
 
 A variable is the key in capitals, behind the prefix: `STELLAR_ARROW_SOURCE_BATCH_SIZE`. The table names variables
 only where there are others. Settings without effect are accepted with a note. **Refused** are those that would
