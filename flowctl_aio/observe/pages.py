@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import json
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -98,11 +99,12 @@ async def open_health_pages(bind: str, view: HealthView) -> AsyncIterator[Health
     try:
         try:
             server = await asyncio.get_running_loop().create_server(_bounded(runner.server), host or None, port)
-        except OSError as error:
-            logger.warning("%s: no health pages on %s: %s", view.who, bind, (error.strerror or str(error)).lower())
+        except (OSError, UnicodeError) as error:
+            reason = (getattr(error, "strerror", None) or str(error)).rpartition(": ")[2].lower()
+            logger.warning("%s: no health pages on %s: %s", view.who, bind, reason)
             yield None
             return
-        got = server.sockets[0].getsockname()[1]
+        got = _port_of(server)
         pages = HealthPages(f"{_dialled(host)}:{got}", got)
         logger.info("%s: health pages on http://%s/health", view.who, pages.endpoint)
         yield pages
@@ -255,6 +257,13 @@ def _parsed(bind: str) -> tuple[str, int]:
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise ConfigError(f"health_bind must have its IPv6 address in brackets, not {bind!r}")
     return host.strip("[]"), int(port)
+
+
+def _port_of(server: asyncio.Server) -> int:
+    """The port it got; where IPv4 and IPv6 got different ones, that of IPv4."""
+    sockets = sorted(server.sockets, key=lambda listening: listening.family != socket.AF_INET)
+    port: int = sockets[0].getsockname()[1]
+    return port
 
 
 def _is_address(name: str) -> bool:

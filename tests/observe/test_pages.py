@@ -221,13 +221,24 @@ async def test_a_port_that_is_taken_is_a_warning(service, caplog):
             assert pages is None
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage().startswith(f"ledgers: no health pages on {address}: ")
+    assert record.getMessage() == f"ledgers: no health pages on {address}: address already in use"
 
 
-async def test_a_host_that_is_not_ours_is_a_warning(service, caplog):
-    async with open_health_pages("192.0.2.1:0", service.view) as pages:
+@pytest.mark.parametrize("bind", ["192.0.2.1:0", "nobody.invalid:0", "a..b:0"])
+async def test_a_host_that_is_not_ours_is_a_warning(service, caplog, bind):
+    async with open_health_pages(bind, service.view) as pages:
         assert pages is None
-    assert "no health pages on 192.0.2.1:0" in caplog.text
+    (message,) = caplog.messages
+    assert message.startswith(f"ledgers: no health pages on {bind}: ")
+
+
+@pytest.mark.parametrize("bind", [":0", "localhost:0", "[::1]:0"])
+async def test_the_endpoint_is_where_the_pages_are(service, bind):
+    async with open_health_pages(bind, service.view) as pages:
+        if pages is None:
+            pytest.skip("this machine has no IPv6")
+        async with aiohttp.ClientSession(f"http://{pages.endpoint}") as http, http.get("/live") as answer:
+            assert answer.status == 200
 
 
 @pytest.mark.parametrize("bind", ["", "8088", "localhost", "localhost:http", "localhost:70000", "::1:8088", "a:-1"])
