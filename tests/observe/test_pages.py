@@ -249,20 +249,39 @@ async def test_what_is_no_address_is_an_error_that_names_it(service, bind):
     assert repr(bind) in str(caught.value)
 
 
-async def test_without_aiohttp_there_is_one_warning_that_names_the_extra(service, caplog, monkeypatch):
+@pytest.fixture
+def forget(monkeypatch):
+    """Makes a library one that is not installed."""
     real = builtins.__import__
 
-    def without(name, *args, **kwargs):
-        if name.partition(".")[0] == "aiohttp":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
+    def forget(library: str) -> None:
+        def without(name, *args, **kwargs):
+            if name.partition(".")[0] == library:
+                raise ImportError(name)
+            return real(name, *args, **kwargs)
 
-    monkeypatch.setattr(builtins, "__import__", without)
+        monkeypatch.setattr(builtins, "__import__", without)
+
+    return forget
+
+
+async def test_without_aiohttp_there_is_one_warning_that_names_the_extra(service, caplog, forget):
+    forget("aiohttp")
     async with open_health_pages("127.0.0.1:0", service.view) as pages:
         assert pages is None
     assert caplog.messages == [
         "ledgers: no health pages on 127.0.0.1:0: aiohttp is not installed; pip install 'flowctl-aio[http]'"
     ]
+
+
+async def test_without_prometheus_client_the_numbers_are_there_as_json(service, http, forget):
+    service.numbers = {"streams": 1.0}
+    forget("prometheus_client")
+    async with http.get("/metrics") as answer:
+        assert answer.status == 501
+        assert "the extra http" in await answer.text()
+    async with http.get("/metrics", headers={"Accept": "application/json"}) as answer:
+        assert await answer.json() == {"streams": 1.0}
 
 
 async def is_closed(reader: asyncio.StreamReader) -> bool:
