@@ -232,6 +232,13 @@ async def test_a_host_that_is_not_ours_is_a_warning(service, caplog, bind):
     assert message.startswith(f"ledgers: no health pages on {bind}: ")
 
 
+async def test_a_fault_of_the_block_is_no_fault_of_the_port(service):
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(KeyError) as caught:
+        async with open_health_pages(f"127.0.0.1:{taken.getsockname()[1]}", service.view):
+            raise KeyError("mine")
+    assert caught.value.__context__ is None
+
+
 @pytest.mark.parametrize("bind", [":0", "localhost:0", "[::1]:0"])
 async def test_the_endpoint_is_where_the_pages_are(service, bind):
     async with open_health_pages(bind, service.view) as pages:
