@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import json
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -67,21 +68,45 @@ async def open_health_pages(bind: str, view: HealthView) -> AsyncIterator[Health
     Cancellation: safe at any point; the pages are down when the block is left.
     """
     host, port = _parsed(bind)
-    try:
-        from aiohttp import web
-    except ImportError:
+    runner = _runner_of(_Answers(view, is_loopback=_is_loopback(host)))
+    if runner is None:
         logger.warning(
             "%s: no health pages on %s: aiohttp is not installed; pip install 'flowctl-aio[http]'", view.who, bind
         )
         yield None
         return
-    answers = _Answers(view, is_loopback=_is_loopback(host))
+    server: asyncio.Server | None = None
+    pages: HealthPages | None = None
+    await runner.setup()
+    try:
+        try:
+            server = await asyncio.get_running_loop().create_server(_bounded(runner.server), host or None, port)
+        except (OSError, UnicodeError) as error:
+            reason = (getattr(error, "strerror", None) or str(error)).rpartition(": ")[2].lower()
+            logger.warning("%s: no health pages on %s: %s", view.who, bind, reason)
+        else:
+            got = _port_of(server)
+            pages = HealthPages(f"{_dialled(host)}:{got}", got)
+            logger.info("%s: health pages on http://%s/health", view.who, pages.endpoint)
+        yield pages
+    finally:
+        if server is not None:
+            server.close()
+        with anyio.CancelScope(shield=True):
+            await runner.cleanup()
+
+
+def _runner_of(answers: _Answers) -> web.AppRunner | None:
+    """What aiohttp runs the pages with; None if it is not installed."""
+    try:
+        from aiohttp import web
+    except ImportError:
+        return None
     app = web.Application(client_max_size=1024)
-    app.add_routes(
-        [web.get(path, handler) for paths, handler in answers.routes() for path in paths]  # `get` answers HEAD too
-    )
+    # `get` answers HEAD too.
+    app.add_routes([web.get(path, handler) for paths, handler in answers.routes() for path in paths])
     app.on_response_prepare.append(_add_headers)
-    runner = web.AppRunner(
+    return web.AppRunner(
         app,
         handle_signals=False,
         access_log=None,
@@ -93,24 +118,6 @@ async def open_health_pages(bind: str, view: HealthView) -> AsyncIterator[Health
         max_field_size=MAX_HEADER_BYTES,
         max_headers=MAX_HEADERS,
     )
-    await runner.setup()
-    server: asyncio.Server | None = None
-    try:
-        try:
-            server = await asyncio.get_running_loop().create_server(_bounded(runner.server), host or None, port)
-        except OSError as error:
-            logger.warning("%s: no health pages on %s: %s", view.who, bind, (error.strerror or str(error)).lower())
-            yield None
-            return
-        got = server.sockets[0].getsockname()[1]
-        pages = HealthPages(f"{_dialled(host)}:{got}", got)
-        logger.info("%s: health pages on http://%s/health", view.who, pages.endpoint)
-        yield pages
-    finally:
-        if server is not None:
-            server.close()
-        with anyio.CancelScope(shield=True):
-            await runner.cleanup()
 
 
 class _Rough(logging.LoggerAdapter[logging.Logger]):
@@ -139,11 +146,10 @@ class _Answers:
 
     def _page(self, answer: Callable[[web.Request], web.Response]) -> Callable[[web.Request], Any]:
         """Around each page: strangers to this host are sent away, and a question that fails is a fault of ours."""
-        from aiohttp import web
 
         async def handle(request: web.Request) -> web.Response:
             if not self._is_addressed(request.headers.get("Host", "")):
-                raise web.HTTPNotFound
+                return _json({"status": "not found"}, 404)
             try:
                 response = answer(request)
             except Exception as error:
@@ -255,6 +261,13 @@ def _parsed(bind: str) -> tuple[str, int]:
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise ConfigError(f"health_bind must have its IPv6 address in brackets, not {bind!r}")
     return host.strip("[]"), int(port)
+
+
+def _port_of(server: asyncio.Server) -> int:
+    """The port it got; where IPv4 and IPv6 got different ones, that of IPv4."""
+    sockets = sorted(server.sockets, key=lambda listening: listening.family != socket.AF_INET)
+    port: int = sockets[0].getsockname()[1]
+    return port
 
 
 def _is_address(name: str) -> bool:

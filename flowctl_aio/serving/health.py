@@ -37,50 +37,59 @@ def health_services(
         from grpc_health.v1 import health_pb2 as messages  # type: ignore[import-untyped]
     except ImportError:
         return {}
-    names = frozenset({"", *services, NAME})
-    statuses = messages.HealthCheckResponse
-    watchers = anyio.CapacityLimiter(max_watchers)
-
-    def status() -> Any:
-        is_well = not served.stopping.is_set() and served.health() in WELL
-        return statuses.SERVING if is_well else statuses.NOT_SERVING
-
-    async def check(request: Any) -> Any:
-        if request.service not in names:
-            raise Refused("NOT_FOUND", f"no service {request.service[:200]!r} here")
-        return messages.HealthCheckResponse(status=status())
-
-    async def list_all(request: Any) -> Any:
-        answer = messages.HealthListResponse()
-        for name in names:
-            answer.statuses[name].status = status()
-        return answer
-
-    async def watch(request: Any, call: ServerCall) -> None:
-        try:
-            watchers.acquire_on_behalf_of_nowait(call)
-        except anyio.WouldBlock:
-            raise Refused("RESOURCE_EXHAUSTED", f"{max_watchers} watch already") from None
-        try:
-            told = None
-            while True:
-                # A watch that went on would hold the drain up until its limit.
-                is_last = served.stopping.is_set()
-                now = status() if request.service in names else statuses.SERVICE_UNKNOWN
-                if now != told:
-                    await call.write(messages.HealthCheckResponse(status=now).SerializeToString())
-                    told = now
-                if is_last:
-                    return
-                with anyio.move_on_after(watch_interval):
-                    await served.stopping.wait()
-        finally:
-            watchers.release_on_behalf_of(call)
-
+    health = _HealthService(served, frozenset({"", *services, NAME}), messages, watch_interval, max_watchers)
     return {
         NAME: {
-            "Check": UnaryMethod(check, messages.HealthCheckRequest),
-            "List": UnaryMethod(list_all, messages.HealthListRequest),
-            "Watch": ServerStreamMethod(watch, messages.HealthCheckRequest),
+            "Check": UnaryMethod(health.check, messages.HealthCheckRequest),
+            "List": UnaryMethod(health.list, messages.HealthListRequest),
+            "Watch": ServerStreamMethod(health.watch, messages.HealthCheckRequest),
         }
     }
+
+
+class _HealthService:
+    def __init__(
+        self, served: Served[Any], names: frozenset[str], messages: Any, watch_interval: float, max_watchers: int
+    ) -> None:
+        self._served, self._names, self._messages = served, names, messages
+        self._statuses = messages.HealthCheckResponse
+        self._watch_interval, self._max_watchers = watch_interval, max_watchers
+        self._watchers = 0
+
+    async def check(self, request: Any) -> Any:
+        if request.service not in self._names:
+            raise Refused("NOT_FOUND", f"no service {request.service[:200]!r} here")
+        return self._statuses(status=self._status())
+
+    async def list(self, request: Any) -> Any:
+        answer = self._messages.HealthListResponse()
+        for name in self._names:
+            answer.statuses[name].status = self._status()
+        return answer
+
+    async def watch(self, request: Any, call: ServerCall) -> None:
+        if self._watchers >= self._max_watchers:
+            raise Refused("RESOURCE_EXHAUSTED", f"{self._max_watchers} watch already")
+        self._watchers += 1
+        try:
+            await self._tell_changes(request.service, call)
+        finally:
+            self._watchers -= 1
+
+    async def _tell_changes(self, service: str, call: ServerCall) -> None:
+        told = None
+        while True:
+            # A watch that went on would hold the drain up until its limit.
+            is_last = self._served.stopping.is_set()
+            now = self._status() if service in self._names else self._statuses.SERVICE_UNKNOWN
+            if now != told:
+                await call.write(self._statuses(status=now).SerializeToString())
+                told = now
+            if is_last:
+                return
+            with anyio.move_on_after(self._watch_interval):
+                await self._served.stopping.wait()
+
+    def _status(self) -> Any:
+        is_well = not self._served.stopping.is_set() and self._served.health() in WELL
+        return self._statuses.SERVING if is_well else self._statuses.NOT_SERVING

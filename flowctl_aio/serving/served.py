@@ -17,14 +17,15 @@ from flowctl_aio.component import Component
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.control.flow import FlowControl
 from flowctl_aio.errors import CodecError, ComponentError, StreamError
+from flowctl_aio.observe.calls import server_call
 from flowctl_aio.observe.tracing import Carrier, Span
 from flowctl_aio.serving.work import Work
 from flowctl_aio.streams.handshake import END_MARKER, OFFER, Role, capabilities_of
 from flowctl_aio.streams.receive import BatchReader, Inbox
 from flowctl_aio.streams.send import BatchWriter
-from flowctl_aio.streams.spans import server_call, working
+from flowctl_aio.streams.spans import working
 from flowctl_aio.transport.server import ServerCall
-from flowctl_aio.transport.status import Refused
+from flowctl_aio.transport.status import Refused, status_of
 from flowctl_aio.types import NOTHING, Dialect, Health, ServiceInfo
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ class Served(Generic[C]):
     @asynccontextmanager
     async def stream(self, call: ServerCall, role: Role, dialect: Dialect) -> AsyncIterator[ServedStream]:
         """One stream, from its greeting on; counts it, and refuses it when the component is stopping."""
-        with server_call(role.method(dialect), call.metadata) as span:
+        with server_call(role.method(dialect), call.metadata, code_of=_code_of) as span:
             if self.stopping.is_set():
                 raise Refused("UNAVAILABLE", "the service is stopping")
             await call.greet(OFFER)
@@ -157,6 +158,10 @@ class Served(Generic[C]):
     def _note(self, fault: Exception) -> None:
         self._past.faults += 1
         self.on_fault(fault)
+
+
+def _code_of(error: BaseException) -> str:
+    return status_of(error)[0].name
 
 
 def _is_cancelled() -> bool:

@@ -15,7 +15,7 @@ from typing import TypeVar
 from flowctl_aio import _wire as wire
 from flowctl_aio.codec.envelope import Envelope
 from flowctl_aio.errors import DeadlineExceededError, PeerUnavailableError, StreamError
-from flowctl_aio.streams.spans import client_call
+from flowctl_aio.observe.calls import client_call
 from flowctl_aio.transport.call import CallMetadata, Channel, Serializable, call_unary_with_metadata
 from flowctl_aio.transport.status import is_unimplemented
 from flowctl_aio.types import Dialect, Health, health_of, metrics_from_v1

@@ -13,11 +13,11 @@ from flowctl_aio.batches import Batch
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.errors import FrameCorruptError, PeerError, StreamCancelledError, UsageError
 from flowctl_aio.observe import tracing
+from flowctl_aio.observe.calls import client_call
 from flowctl_aio.observe.tracing import Carrier
 from flowctl_aio.owner import OwnerTask, Started
 from flowctl_aio.streams.handshake import OFFER, Peer, PeerHealth, Role, ask_health
 from flowctl_aio.streams.send import BatchWriter
-from flowctl_aio.streams.spans import client_call
 from flowctl_aio.transport.call import Channel, open_call
 from flowctl_aio.types import Ack, Dialect
 

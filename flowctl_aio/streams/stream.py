@@ -12,12 +12,12 @@ from flowctl_aio.batches import Batch
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.driven import driven
 from flowctl_aio.errors import StreamCancelledError, StreamError
+from flowctl_aio.observe.calls import CallSpan, client_call
 from flowctl_aio.observe.tracing import Carrier
 from flowctl_aio.owner import OwnerTask, Started, lone
 from flowctl_aio.streams.handshake import OFFER, Peer, Role
 from flowctl_aio.streams.receive import BatchReader, Inbox
 from flowctl_aio.streams.send import BatchWriter
-from flowctl_aio.streams.spans import CallSpan, client_call
 from flowctl_aio.transport.call import Channel, StreamCall, open_call
 
 

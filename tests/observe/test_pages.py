@@ -221,13 +221,31 @@ async def test_a_port_that_is_taken_is_a_warning(service, caplog):
             assert pages is None
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage().startswith(f"ledgers: no health pages on {address}: ")
+    assert record.getMessage() == f"ledgers: no health pages on {address}: address already in use"
 
 
-async def test_a_host_that_is_not_ours_is_a_warning(service, caplog):
-    async with open_health_pages("192.0.2.1:0", service.view) as pages:
+@pytest.mark.parametrize("bind", ["192.0.2.1:0", "nobody.invalid:0", "a..b:0"])
+async def test_a_host_that_is_not_ours_is_a_warning(service, caplog, bind):
+    async with open_health_pages(bind, service.view) as pages:
         assert pages is None
-    assert "no health pages on 192.0.2.1:0" in caplog.text
+    (message,) = caplog.messages
+    assert message.startswith(f"ledgers: no health pages on {bind}: ")
+
+
+async def test_a_fault_of_the_block_is_no_fault_of_the_port(service):
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(KeyError) as caught:
+        async with open_health_pages(f"127.0.0.1:{taken.getsockname()[1]}", service.view):
+            raise KeyError("mine")
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("bind", [":0", "localhost:0", "[::1]:0"])
+async def test_the_endpoint_is_where_the_pages_are(service, bind):
+    async with open_health_pages(bind, service.view) as pages:
+        if pages is None:
+            pytest.skip("this machine has no IPv6")
+        async with aiohttp.ClientSession(f"http://{pages.endpoint}") as http, http.get("/live") as answer:
+            assert answer.status == 200
 
 
 @pytest.mark.parametrize("bind", ["", "8088", "localhost", "localhost:http", "localhost:70000", "::1:8088", "a:-1"])
@@ -238,20 +256,39 @@ async def test_what_is_no_address_is_an_error_that_names_it(service, bind):
     assert repr(bind) in str(caught.value)
 
 
-async def test_without_aiohttp_there_is_one_warning_that_names_the_extra(service, caplog, monkeypatch):
+@pytest.fixture
+def forget(monkeypatch):
+    """Makes a library one that is not installed."""
     real = builtins.__import__
 
-    def without(name, *args, **kwargs):
-        if name.partition(".")[0] == "aiohttp":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
+    def forget(library: str) -> None:
+        def without(name, *args, **kwargs):
+            if name.partition(".")[0] == library:
+                raise ImportError(name)
+            return real(name, *args, **kwargs)
 
-    monkeypatch.setattr(builtins, "__import__", without)
+        monkeypatch.setattr(builtins, "__import__", without)
+
+    return forget
+
+
+async def test_without_aiohttp_there_is_one_warning_that_names_the_extra(service, caplog, forget):
+    forget("aiohttp")
     async with open_health_pages("127.0.0.1:0", service.view) as pages:
         assert pages is None
     assert caplog.messages == [
         "ledgers: no health pages on 127.0.0.1:0: aiohttp is not installed; pip install 'flowctl-aio[http]'"
     ]
+
+
+async def test_without_prometheus_client_the_numbers_are_there_as_json(service, http, forget):
+    service.numbers = {"streams": 1.0}
+    forget("prometheus_client")
+    async with http.get("/metrics") as answer:
+        assert answer.status == 501
+        assert "the extra http" in await answer.text()
+    async with http.get("/metrics", headers={"Accept": "application/json"}) as answer:
+        assert await answer.json() == {"streams": 1.0}
 
 
 async def is_closed(reader: asyncio.StreamReader) -> bool:

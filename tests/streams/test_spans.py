@@ -16,6 +16,7 @@ from flowctl_aio.codec.envelope import Envelope, Frame, decode, encode_frame, en
 from flowctl_aio.component import Processor, Sink, Source
 from flowctl_aio.errors import PeerError
 from flowctl_aio.observe import tracing
+from flowctl_aio.observe.calls import client_call
 from flowctl_aio.pipeline.runner import Pipeline
 from flowctl_aio.streams import spans as spans_module
 from flowctl_aio.streams.handshake import Role
@@ -323,5 +324,5 @@ def test_a_slice_belongs_to_the_trace_of_the_whole():
 async def test_what_nobody_traces_makes_no_spans(monkeypatch):
     assert spans_module.sending(BATCH) is tracing.NO_SPAN
     assert spans_module.working("process", BATCH, "x") is tracing.NO_SPAN
-    with spans_module.client_call("/a/b", "h:1") as call:
+    with client_call("/a/b", "h:1") as call:
         assert call.metadata == ()
