@@ -35,6 +35,7 @@ def test_metadata_keys_are_the_strings_that_components_already_use():
         "compression",
         "batch_size",
         "concurrent_readers",
+        "instance_id",
     }
 
 

@@ -217,6 +217,7 @@ class ServedStream:
             capabilities=capabilities,
             target=config.target_message_bytes,
             limit=config.max_message_bytes,
+            stranger_limit=config.stranger_message_bytes,
             call=trace,
         )
 

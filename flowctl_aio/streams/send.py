@@ -13,8 +13,6 @@ from flowctl_aio.streams.handshake import ARROW, END_MARKER
 from flowctl_aio.streams.spans import sending
 from flowctl_aio.types import NOTHING
 
-# What a stranger's gRPC accepts without being told otherwise.
-STRANGER_BYTES = 4 * 1024 * 1024
 # The envelope and the IPC framing around a batch that is itself within the limit.
 FRAMING_BYTES = 64 * 1024
 
@@ -26,7 +24,7 @@ class BatchWriter:
         write: takes one raw message, and waits while the call has no room.
         capabilities: what the peer said it can do.
         target: size up to which a batch travels whole, in bytes.
-        limit: longest message to send, in bytes; a stranger gets less.
+        limit: longest message to send, in bytes; `stranger_limit` is that of a peer who does not know this SDK.
         call: trace context of the call.
     """
 
@@ -38,12 +36,13 @@ class BatchWriter:
         capabilities: frozenset[str],
         target: int,
         limit: int,
+        stranger_limit: int,
         call: Carrier = NOTHING,
     ) -> None:
         self._write, self._envelope, self._call = write, envelope, call
         self._arrow = ARROW in capabilities
         self._marks_ends = END_MARKER in capabilities
-        self._limit = limit if self._arrow else min(limit, STRANGER_BYTES)
+        self._limit = limit if self._arrow else min(limit, stranger_limit)
         self._target = min(target, limit - FRAMING_BYTES)
         self._held = b""
         self.batches = self.rows = self.bytes = 0

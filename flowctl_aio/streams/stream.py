@@ -181,6 +181,7 @@ class BatchStream:
             capabilities=self._peer.capabilities,
             target=self._config.target_message_bytes,
             limit=self._config.max_message_bytes,
+            stranger_limit=self._config.stranger_message_bytes,
             call=trace,
         )
         try:
