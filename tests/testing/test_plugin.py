@@ -167,11 +167,7 @@ def test_it(flowctl_plane): ...
     result.stdout.fnmatch_lines(["*flowctl_aio runs on asyncio: gRPC knows no other loop"])
 
 
-@pytest.mark.parametrize("mark", [FUNCTION, MODULE, "pytest.mark.anyio"])
-def test_a_test_that_fails_or_leaves_things_open_harms_no_other(run, mark):
-    rough = (
-        HEAD
-        + f"""
+ROUGH = """
 from flowctl_aio import FlowctlSession, ServiceInfo, ServiceType
 pytestmark = {mark}
 
@@ -185,6 +181,13 @@ async def test_that_raises(flowctl_serve):
 async def test_that_leaves_a_session_open(flowctl_config):
     await FlowctlSession(ServiceInfo("open", ServiceType.PIPELINE), flowctl_config).__aenter__()
 
+async def test_whose_task_fails(flowctl_session):
+    async def fail():
+        raise KeyError("theirs")
+
+    flowctl_session.start_soon(fail)
+    await flowctl_session.wait_stopped()
+
 async def test_that_leaves_the_plane_down(flowctl_session, flowctl_plane):
     await flowctl_plane.down()
 
@@ -194,9 +197,13 @@ async def test_that_leaves_calls_hanging(flowctl_session, flowctl_plane):
 async def test_that_comes_after(flowctl_session):
     assert flowctl_session.state is State.REGISTERED
 """
-    )
-    result = run(*BOTH, test_rough=rough)
-    result.assert_outcomes(passed=4, failed=2)
+
+
+def test_a_test_that_fails_or_leaves_things_open_harms_no_other(run):
+    marks = {"test_function": FUNCTION, "test_module": MODULE, "test_anyio": "pytest.mark.anyio"}
+    result = run(*BOTH, **{name: HEAD + ROUGH.format(mark=mark) for name, mark in marks.items()})
+    result.assert_outcomes(passed=15, failed=6, errors=3)
+    result.stdout.fnmatch_lines(["ERROR test_*::test_whose_task_fails* - KeyError: 'theirs'"] * 3)
     result.stdout.fnmatch_lines(["E*AssertionError: assert 'test_that_fails*' == 'nobody'", "E*KeyError: 'mine'"])
 
 
@@ -220,4 +227,4 @@ def test_the_fixtures_and_the_mark_are_listed_and_their_twins_are_not(run):
     for name in ("flowctl_plane", "flowctl_config", "flowctl_session", "flowctl_serve"):
         assert f"\n{name} -- " in fixtures
     assert "_flowctl" not in fixtures
-    assert "@pytest.mark.flowctl(**settings): " in run(*BOTH, "--markers").stdout.str()
+    assert "@pytest.mark.flowctl(**settings): " in run(*BOTH, "--markers", test_none="").stdout.str()
