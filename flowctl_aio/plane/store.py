@@ -36,6 +36,9 @@ CREATE TABLE records (
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_VERSION};
 """
+# A pause after each group, as a multiple of what it took, and in seconds at most. The fewer groups, the cheaper is each
+# change; who sends one at a time hardly notices, and under load a group takes long and the pause is all of this.
+_PAUSE_FACTOR, _MAX_PAUSE = 4, 0.01
 # Seconds to wait for somebody who is just letting go of the file.
 _LOCK_PATIENCE = 0.1
 # Pages of the log after which it is folded into the file, 16 MiB: that is when the disk is waited for.
@@ -97,7 +100,9 @@ class Store:
         while True:
             await self._wanted.wait()
             self._wanted = anyio.Event()
+            start = anyio.current_time()
             await self.write()
+            await anyio.sleep(min((anyio.current_time() - start) * _PAUSE_FACTOR, _MAX_PAUSE))
 
     async def write(self) -> None:
         """Write the group that is open.

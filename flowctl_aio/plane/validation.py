@@ -68,7 +68,10 @@ def is_given(message: Message, name: str) -> bool:
 
 def _is_plainly_good(message: Message) -> bool:
     """Whether a message of `MAX_TEXT_BYTES` at most breaks no bound; false if only a closer look can tell."""
-    return all(judge(getattr(message, name)) for name, judge in _plan(message.DESCRIPTOR))
+    for name, judge in _plan(message.DESCRIPTOR):  # noqa: SIM110 - for each beat: a generator takes twice as long
+        if not judge(getattr(message, name)):
+            return False
+    return True
 
 
 @cache
