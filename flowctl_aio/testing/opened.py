@@ -53,7 +53,7 @@ def plane_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def service_name(test: str) -> str:
     """The name of a test as the id of a service: `test_a[x/y]` → `test_a-x-y`."""
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", test).strip("-")[:MAX_NAME]
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", test).strip("-")[:MAX_NAME] or "test"
 
 
 def open_plane(settings: Mapping[str, Any]) -> PlaneUnderTest:
