@@ -218,7 +218,7 @@ def main() -> None:
         case "plane-client" | "bare-client":
             asyncio.run(send_beats(options.address))
         case _:
-            compare(rounds=5 if options.quick else 9, seconds=1.5 if options.quick else 3.0)
+            compare(rounds=13 if options.quick else 25, seconds=0.6 if options.quick else 1.5)
 
 
 def compare(*, rounds: int, seconds: float) -> None:
@@ -233,7 +233,7 @@ def compare(*, rounds: int, seconds: float) -> None:
         metrics_per_beat=len(METRICS),
         rounds=rounds,
         seconds_per_round=seconds,
-        many_services=many_services((1000, 10_000), rounds),
+        many_services=many_services((1000, 10_000), 5),
     )
 
 

@@ -20,6 +20,13 @@ Until: TypeAlias = Callable[[Callable[[], bool]], Awaitable[None]]
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    soak = parser.getgroup("soak", "flowctl_aio soak")
+    soak.addoption("--soak-sessions", type=int, default=200, help="sessions of the soak scenario (default: 200)")
+    soak.addoption("--soak-restarts", type=int, default=10, help="restarts of its plane (default: 10)")
+    soak.addoption("--soak-seconds", type=float, default=0.0, help="go on restarting for at least so long (default: 0)")
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"

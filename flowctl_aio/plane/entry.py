@@ -1,16 +1,22 @@
 """One registration as a value, and as the two records that a file keeps of it: who it is, and its last beat.
 
-They are two because a beat changes one of them, and beats are what a plane mostly hears. Both are JSON.
+They are two because a beat changes one of them, and beats are what a plane mostly hears. The first is JSON; the second
+is how it was and when, and then the heartbeat with its metrics, as it came.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import struct
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
-from flowctl_aio.types import Health, ServiceInfo, ServiceStatus, ServiceType
+from flowctl_aio.plane.metrics import Metrics
+from flowctl_aio.types import Health, ServiceInfo, ServiceStatus, ServiceType, metrics_from_v1
+
+# Health, and microseconds since 1970.
+_BEAT = struct.Struct("<Bq")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class Entry:
     registered_at: datetime
     last_heartbeat: datetime
     last_seen: float
-    metrics: Mapping[str, str] = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=Metrics)
 
     def status(self) -> ServiceStatus:
         """What others may know. Metrics that are no numbers are left out."""
@@ -39,51 +45,37 @@ class Entry:
             health=self.health,
             last_heartbeat=self.last_heartbeat,
             registered_at=self.registered_at,
-            metrics=dict(_numbers(self.metrics)),
+            metrics=metrics_from_v1(self.metrics.plain()),
         )
 
     def service_record(self) -> bytes:
         """Who it is, for a file."""
-        return _encode({"registered_at": self.registered_at.isoformat(), "info": asdict(self.info)})
+        who = {"registered_at": self.registered_at.isoformat(), "info": asdict(self.info)}
+        return json.dumps(who, ensure_ascii=False).encode()
 
     def beat_record(self) -> bytes:
         """How it was when it was last heard of, for a file."""
-        return _encode(
-            {"health": int(self.health), "at": self.last_heartbeat.isoformat(), "metrics": dict(self.metrics)}
-        )
+        return _BEAT.pack(self.health, int(self.last_heartbeat.timestamp() * 1e6)) + self.metrics.encoded
 
 
 def entry_from_records(service_id: str, service: bytes, beat: bytes, last_seen: float) -> Entry:
     """The entry that was written as these two records; it counts as seen at `last_seen`.
 
     Raises:
-        ValueError, TypeError, KeyError: if they are something else.
+        ValueError, TypeError, KeyError, OverflowError, struct.error, google.protobuf.message.DecodeError: if they
+            are something else.
     """
-    who, how = json.loads(service), json.loads(beat)
+    who = json.loads(service)
+    health, micros = _BEAT.unpack_from(beat)
     info = who["info"]
     for name in ("input_event_types", "output_event_types"):
         info[name] = tuple(info[name])
     return Entry(
         service_id=service_id,
         info=ServiceInfo(**{**info, "service_type": ServiceType(info["service_type"])}),
-        health=Health(how["health"]),
+        health=Health(health),
         registered_at=datetime.fromisoformat(who["registered_at"]),
-        last_heartbeat=datetime.fromisoformat(how["at"]),
+        last_heartbeat=_EPOCH + timedelta(microseconds=micros),
         last_seen=last_seen,
-        metrics=dict(how["metrics"]),
+        metrics=Metrics.decode(beat[_BEAT.size :]),
     )
-
-
-def _encode(value: Mapping[str, object]) -> bytes:
-    return _ENCODER.encode(value).encode()
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
-
-
-def _numbers(metrics: Mapping[str, str]) -> Iterator[tuple[str, float]]:
-    for name, text in metrics.items():
-        try:
-            yield name, float(text)
-        except ValueError:
-            continue

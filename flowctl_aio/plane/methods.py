@@ -6,7 +6,7 @@ says UNKNOWN for all of it; the texts are the same, so clients that read them se
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -48,6 +48,21 @@ class Desk:
         self, handle: Callable[[M], Message | Awaitable[Message]], request: type[M], *required: str
     ) -> UnaryMethod:
         """A method that answers a well-formed request with `handle`; the `required` fields must be given."""
+        return self._method(handle, request, required, None)
+
+    def changing(
+        self, handle: Callable[[M], Message | Awaitable[Message]], request: type[M], *required: str
+    ) -> UnaryMethod:
+        """As `asking`, for what changes something: it is answered when that is in the plane's file."""
+        return self._method(handle, request, required, self.saved)
+
+    def _method(
+        self,
+        handle: Callable[[M], Message | Awaitable[Message]],
+        request: type[M],
+        required: Sequence[str],
+        saved: Callable[[], Awaitable[None]] | None,
+    ) -> UnaryMethod:
         rules = self.rules
         refused_as = None if rules.absent is None else rules.absent.get(request.DESCRIPTOR.name)
         by_name = required if rules.absent is None else ()
@@ -58,35 +73,32 @@ class Desk:
             try:
                 check(message, *by_name)
                 answered = handle(message)
-                return answered if isinstance(answered, Message) else await answered
-            except Refused as refused:
-                raise rules.refusal(refused.code, refused.details) from refused
-            except (NotRegisteredError, UnknownRunError, UnknownChunkError) as error:
-                raise rules.refusal("NOT_FOUND", str(error)) from error
-            except EmptyIdError as error:
-                raise rules.refusal("INVALID_ARGUMENT", str(error)) from error
-            except RunExistsError as error:
-                raise rules.refusal("ALREADY_EXISTS", str(error)) from error
-
-        return UnaryMethod(answer, request)
-
-    def changing(self, handle: Callable[[M], Message], request: type[M], *required: str) -> UnaryMethod:
-        """As `asking`, for what changes something: it is answered when that is in the plane's file."""
-        saved = self.saved
-        if saved is None:
-            return self.asking(handle, request, *required)
-
-        asked = self.asking(handle, request, *required).handle
-
-        async def answer(message: M) -> Message:
-            answered: Message = await asked(message)
-            try:
-                await saved()
-            except ControlError as error:
-                raise self.rules.refusal("UNAVAILABLE", str(error)) from error
+                if not isinstance(answered, Message):
+                    answered = await answered
+                if saved is not None:
+                    await saved()
+            except (Refused, ControlError) as error:
+                raise _refusal(rules, error) from error
             return answered
 
         return UnaryMethod(answer, request)
+
+
+def _refusal(rules: Rules, error: Refused | ControlError) -> Refused:
+    if isinstance(error, Refused):
+        return rules.refusal(error.code, error.details)
+    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), "UNAVAILABLE")
+    return rules.refusal(code, str(error))
+
+
+# What else goes wrong is a change that cannot be written.
+_CODES: Mapping[type[ControlError], str] = {
+    NotRegisteredError: "NOT_FOUND",
+    UnknownRunError: "NOT_FOUND",
+    UnknownChunkError: "NOT_FOUND",
+    RunExistsError: "ALREADY_EXISTS",
+    EmptyIdError: "INVALID_ARGUMENT",
+}
 
 
 async def in_slices(entries: Sequence[Entry], convert: Callable[[Entry], M]) -> AsyncIterator[list[M]]:

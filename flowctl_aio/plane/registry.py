@@ -13,12 +13,12 @@ from datetime import UTC, datetime, timedelta
 
 from flowctl_aio.errors import ControlError, NotRegisteredError
 from flowctl_aio.plane.entry import Entry, entry_from_records
+from flowctl_aio.plane.metrics import MAX_METRICS as MAX_METRICS
 from flowctl_aio.plane.quirks import IDEAL, Keep, Rules, keep_nowhere
 from flowctl_aio.types import NOTHING, Health, ServiceInfo, ServiceType
 
 logger = logging.getLogger(__name__)
 
-MAX_METRICS = 1024
 # In the metadata of a registration: tells one process from another.
 INSTANCE_KEY = "instance_id"
 MAX_RIVALS = 1024
@@ -141,20 +141,25 @@ class Registry:
                 self._remove(known)
         self._changed()
 
-    def beat(self, service_id: str, *, health: Health | None, metrics: Mapping[str, str] = NOTHING) -> Entry:
-        """Note a beat: last seen now, health as `health_after_beat` has it, metrics merged key by key.
+    def beat(
+        self,
+        service_id: str,
+        *,
+        health: Health | None,
+        metrics: Mapping[str, str] = NOTHING,
+        encoded: Callable[[], bytes] | None = None,
+    ) -> Entry:
+        """Note a beat: last seen now, health as `health_after_beat` has it, metrics merged name by name.
 
         Past `MAX_METRICS` names, those that were longest without news are forgotten.
+
+        Args:
+            encoded: gives the v1 heartbeat that brought the metrics, if there is one.
 
         Raises:
             NotRegisteredError: if there is no such service.
         """
         entry = self.entry(service_id)
-        if not metrics:
-            metrics = entry.metrics
-        elif not metrics.keys() >= entry.metrics.keys():  # most services always send the same ones
-            kept = [(name, value) for name, value in entry.metrics.items() if name not in metrics]
-            metrics = dict([*kept, *metrics.items()][-MAX_METRICS:])
         beaten = Entry(
             service_id=entry.service_id,
             info=entry.info,
@@ -162,7 +167,7 @@ class Registry:
             registered_at=entry.registered_at,
             last_heartbeat=self._now(),
             last_seen=self._monotonic(),
-            metrics=metrics,
+            metrics=entry.metrics.updated(metrics, encoded),
         )
         self._put(beaten, entry.health, "by a heartbeat")
         self._changed()

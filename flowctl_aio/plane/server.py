@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -280,7 +281,7 @@ class EmbeddedControlPlane:
             self._registry.restore(found.get("service", {}), found.get("beat", {}))
             self._runs.restore(found.get("run", {}))
             self._chunks.restore(found.get("chunk", {}))
-        except (ValueError, TypeError, KeyError, DecodeError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, struct.error, DecodeError) as error:
             raise ConfigError(f"{path} holds a record that no plane wrote: {error}") from error
 
     def _services(self) -> dict[str, dict[str, UnaryMethod]]:

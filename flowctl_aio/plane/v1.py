@@ -58,7 +58,12 @@ class V1ControlPlane:
         return answer
 
     def _beat(self, request: wire.v1.HeartbeatRequest) -> wire.Empty:
-        self._registry.beat(request.service_id, health=Health(request.status), metrics=dict(request.metrics))
+        self._registry.beat(
+            request.service_id,
+            health=Health(request.status),
+            metrics=request.metrics,
+            encoded=request.SerializeToString,
+        )
         return wire.Empty()
 
     def _status(self, request: wire.v1.ComponentStatusRequest) -> wire.v1.ComponentStatusResponse:
@@ -79,6 +84,6 @@ def _status_to_wire(entry: Entry) -> wire.v1.ComponentStatusResponse:
         component=info_to_v1(entry.info),
         status=wire.v1.HealthStatus.ValueType(entry.health),
         last_heartbeat=timestamp_to_wire(entry.last_heartbeat),
-        metrics=entry.metrics,
+        metrics=entry.metrics.plain(),
         registered_at=timestamp_to_wire(entry.registered_at),
     )

@@ -8,13 +8,16 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import fields, replace
 from typing import Any, Protocol
+
+import anyio
 
 from flowctl_aio.component import Component
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.errors import UsageError
+from flowctl_aio.owner import OwnerTask, Started
 from flowctl_aio.plane import EmbeddedControlPlane
 from flowctl_aio.session import FlowctlSession
 from flowctl_aio.testing.plane import PlaneUnderTest
@@ -50,7 +53,7 @@ def plane_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def service_name(test: str) -> str:
     """The name of a test as the id of a service: `test_a[x/y]` → `test_a-x-y`."""
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", test).strip("-")[:MAX_NAME]
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", test).strip("-")[:MAX_NAME] or "test"
 
 
 def open_plane(settings: Mapping[str, Any]) -> PlaneUnderTest:
@@ -58,9 +61,9 @@ def open_plane(settings: Mapping[str, Any]) -> PlaneUnderTest:
     return PlaneUnderTest(**plane_settings(settings))
 
 
-def open_session(test: str, config: FlowctlConfig) -> FlowctlSession:
-    """A session named after a test, to be entered."""
-    return FlowctlSession(ServiceInfo(service_name(test), ServiceType.PIPELINE), config)
+def open_session(test: str, config: FlowctlConfig) -> AbstractAsyncContextManager[FlowctlSession]:
+    """A session named after a test."""
+    return _living(FlowctlSession(ServiceInfo(service_name(test), ServiceType.PIPELINE), config))
 
 
 @asynccontextmanager
@@ -70,9 +73,32 @@ async def open_serve(config: FlowctlConfig) -> AsyncIterator[Serve]:
 
         async def serve(component: Component | ServiceInfo, **settings: Any) -> FlowctlSession:
             session = FlowctlSession(component, replace(config, **settings))
-            return await stack.enter_async_context(session)
+            return await stack.enter_async_context(_living(session))
 
         yield serve
+
+
+@asynccontextmanager
+async def _living(session: FlowctlSession) -> AsyncIterator[FlowctlSession]:
+    """A session whose block is in a task of its own.
+
+    A failure in the background cancels the block, and in a fixture that would be the task of the test,
+    or that of anyio's plugin for all tests. So the failure comes out of leaving, with either plugin.
+    """
+    end = anyio.Event()
+
+    async def live(started: Started) -> None:
+        async with session:
+            started()
+            await end.wait()
+
+    block = OwnerTask(live, name=f"flowctl_aio fixture of {session.info.component_id}")
+    await block.start()
+    try:
+        yield session
+    finally:
+        end.set()
+        await block.wait()
 
 
 def _listed(names: frozenset[str]) -> str:

@@ -6,14 +6,14 @@ It is the real plane on a real port; what goes wrong goes wrong before it, or wi
 from __future__ import annotations
 
 import socket
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import anyio
@@ -26,6 +26,15 @@ from flowctl_aio.testing.faults import BEATING, STATUS_NAMES, Fault
 from flowctl_aio.transport.address import host_of
 from flowctl_aio.transport.status import Refused
 from flowctl_aio.types import Health, ServiceStatus
+
+MAX_ARRIVALS = 100_000
+
+
+class Arrival(NamedTuple):
+    """A call that came: when, in seconds of the loop's clock, and the last part of its name."""
+
+    moment: float
+    method: str
 
 
 class PlaneUnderTest:
@@ -49,11 +58,13 @@ class PlaneUnderTest:
 
     Attributes:
         calls: how many calls have come, by the last part of their names: `plane.calls["Heartbeat"]`.
+        arrivals: the last 100,000 of them, oldest first.
     """
 
     def __init__(self, address: str = "127.0.0.1:0", *, db: str | PathLike[str] | None = None, **options: Any) -> None:
         self._address, self._db, self._options = address, db, options
         self.calls: Counter[str] = Counter()
+        self.arrivals: deque[Arrival] = deque(maxlen=MAX_ARRIVALS)
         self._plane: EmbeddedControlPlane | None = None
         self._folder: TemporaryDirectory[str] | None = None
         self._faults: list[Fault] = []
@@ -288,9 +299,11 @@ class PlaneUnderTest:
 
     async def _meet(self, method: str, request: Message) -> None:
         name = method.rpartition("/")[2]
+        now = anyio.current_time()
         self.calls[name] += 1
+        self.arrivals.append(Arrival(now, name))
         if name in BEATING:
-            beat = beat_of(request, anyio.current_time())
+            beat = beat_of(request, now)
             for listener in tuple(self._listeners):
                 listener.note(beat)
         for fault in tuple(self._faults):

@@ -160,20 +160,22 @@ async def test_restarting_with_memory(plane, config):
 
 @pytest.mark.parametrize("dialect", ["v1", "classic"])
 async def test_with_the_quirks_of_flowctl_the_same_faults_are_healed(dialect):
-    async with PlaneUnderTest(quirks="flowctl") as plane:
-        async with FlowctlSession(INFO, config_for(plane, dialect=dialect)) as session:
+    async with (
+        PlaneUnderTest(quirks="flowctl") as plane,
+        FlowctlSession(INFO, config_for(plane, dialect=dialect)) as session,
+    ):
+        await plane.wait_registered("svc")
+        plane.forget()
+        await plane.wait_registered("svc")
+        for forget in (True, False):
+            await plane.restart(forget=forget)
+            await beats_of(plane, "svc").wait(2)
             await plane.wait_registered("svc")
-            plane.forget()
-            await plane.wait_registered("svc")
-            for forget in (True, False):
-                await plane.restart(forget=forget)
-                await beats_of(plane, "svc").wait(2)
-                await plane.wait_registered("svc")
-                await wait_registered(session)
-            async with plane.rejecting("UNKNOWN", "rpc error", methods=BEATING, times=2) as fault:
-                await fault.wait_hits(2)
-                await beats_of(plane, "svc").wait(2)
-                await wait_registered(session)
+            await wait_registered(session)
+        async with plane.rejecting("UNKNOWN", "rpc error", methods=BEATING, times=2) as fault:
+            await fault.wait_hits(2)
+            await beats_of(plane, "svc").wait(2)
+            await wait_registered(session)
 
 
 async def test_a_file_of_the_users_own_stays_and_is_remembered(tmp_path, config):

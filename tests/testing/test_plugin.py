@@ -62,8 +62,21 @@ def suite(*tests):
 def test_they_work_with_pytest_asyncio_in_every_loop_scope(run):
     scopes = ("function", "class", "module", "package", "session")
     tests = [(scope, f"pytest.mark.asyncio(loop_scope='{scope}')") for scope in scopes]
-    package = suite(*tests, ("again", MODULE), ("default", FUNCTION))
-    run("-p", "asyncio", test_them=package).assert_outcomes(passed=7)
+    them = (
+        suite(*tests, ("again", MODULE), ("default", FUNCTION))
+        + """
+@pytest.mark.asyncio(loop_scope="class")
+class TestTogether:
+    async def test_first(self, flowctl_session, flowctl_plane, flowctl_config, flowctl_serve):
+        type(self).loop = asyncio.get_running_loop()
+        await work(flowctl_session, flowctl_plane, flowctl_config, flowctl_serve)
+
+    async def test_second(self, flowctl_session, flowctl_plane, flowctl_config, flowctl_serve):
+        assert self.loop is asyncio.get_running_loop()
+        await work(flowctl_session, flowctl_plane, flowctl_config, flowctl_serve)
+"""
+    )
+    run("-p", "asyncio", test_them=them).assert_outcomes(passed=9)
 
 
 def test_they_work_in_auto_mode_and_in_the_loop_that_the_settings_say(run):
@@ -112,6 +125,12 @@ async def test_it(mine, flowctl_session):
     run("-p", "asyncio", test_ours=ours).assert_outcomes(passed=1)
 
 
+def test_the_first_example_of_the_page_works(run):
+    page = (ROOT / "docs" / "testing.md").read_text()
+    example = page.partition("```python\n")[2].partition("```")[0]
+    run("-p", "asyncio", test_page=example).assert_outcomes(passed=1)
+
+
 def test_a_mark_has_the_settings(run):
     marked = (
         HEAD
@@ -140,7 +159,7 @@ async def test_a_wrong_value(flowctl_session): ...
         [
             "*UsageError: pytest.mark.flowctl has no setting 'heartbeat'; *",
             "*UsageError: test_marked.py::test_no_name*: pytest.mark.flowctl takes settings by name, not ('classic',)",
-            "*ConfigError: *dialect must be auto, v1 or classic, not 'v2'",
+            "*ConfigError: *dialect must be *, not 'v2'",
         ]
     )
 
@@ -167,11 +186,7 @@ def test_it(flowctl_plane): ...
     result.stdout.fnmatch_lines(["*flowctl_aio runs on asyncio: gRPC knows no other loop"])
 
 
-@pytest.mark.parametrize("mark", [FUNCTION, MODULE, "pytest.mark.anyio"])
-def test_a_test_that_fails_or_leaves_things_open_harms_no_other(run, mark):
-    rough = (
-        HEAD
-        + f"""
+ROUGH = """
 from flowctl_aio import FlowctlSession, ServiceInfo, ServiceType
 pytestmark = {mark}
 
@@ -185,6 +200,13 @@ async def test_that_raises(flowctl_serve):
 async def test_that_leaves_a_session_open(flowctl_config):
     await FlowctlSession(ServiceInfo("open", ServiceType.PIPELINE), flowctl_config).__aenter__()
 
+async def test_whose_task_fails(flowctl_session):
+    async def fail():
+        raise KeyError("theirs")
+
+    flowctl_session.start_soon(fail)
+    await flowctl_session.wait_stopped()
+
 async def test_that_leaves_the_plane_down(flowctl_session, flowctl_plane):
     await flowctl_plane.down()
 
@@ -194,9 +216,13 @@ async def test_that_leaves_calls_hanging(flowctl_session, flowctl_plane):
 async def test_that_comes_after(flowctl_session):
     assert flowctl_session.state is State.REGISTERED
 """
-    )
-    result = run(*BOTH, test_rough=rough)
-    result.assert_outcomes(passed=4, failed=2)
+
+
+def test_a_test_that_fails_or_leaves_things_open_harms_no_other(run):
+    marks = {"test_function": FUNCTION, "test_module": MODULE, "test_anyio": "pytest.mark.anyio"}
+    result = run(*BOTH, **{name: HEAD + ROUGH.format(mark=mark) for name, mark in marks.items()})
+    result.assert_outcomes(passed=15, failed=6, errors=3)
+    result.stdout.fnmatch_lines(["ERROR test_*::test_whose_task_fails* - KeyError: 'theirs'"] * 3)
     result.stdout.fnmatch_lines(["E*AssertionError: assert 'test_that_fails*' == 'nobody'", "E*KeyError: 'mine'"])
 
 
@@ -220,4 +246,4 @@ def test_the_fixtures_and_the_mark_are_listed_and_their_twins_are_not(run):
     for name in ("flowctl_plane", "flowctl_config", "flowctl_session", "flowctl_serve"):
         assert f"\n{name} -- " in fixtures
     assert "_flowctl" not in fixtures
-    assert "@pytest.mark.flowctl(**settings): " in run(*BOTH, "--markers").stdout.str()
+    assert "@pytest.mark.flowctl(**settings): " in run(*BOTH, "--markers", test_none="").stdout.str()
