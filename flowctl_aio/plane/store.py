@@ -39,6 +39,8 @@ PRAGMA user_version = {_VERSION};
 # A pause after each group, as a multiple of what it took, and in seconds at most. The fewer groups, the cheaper is each
 # change; who sends one at a time hardly notices, and under load a group takes long and the pause is all of this.
 _PAUSE_FACTOR, _MAX_PAUSE = 4, 0.01
+# Bytes of the smallest database.
+_SMALLEST = 512
 # Seconds to wait for somebody who is just letting go of the file.
 _LOCK_PATIENCE = 0.1
 # Pages of the log after which it is folded into the file, 16 MiB: that is when the disk is waited for.
@@ -70,6 +72,7 @@ class Store:
     def __init__(self, path: Path, connection: sqlite3.Connection, found: Mapping[str, Mapping[str, bytes]]) -> None:
         self._path, self._connection, self.found = path, connection, found
         self._open, self._flying = _Group(), _Group()
+        self._flying.problem = ""
         self._flying.over.set()
         self._wanted = anyio.Event()
         self._ailing = False
@@ -213,6 +216,8 @@ def _create(path: Path) -> None:
         pass  # it is not even opened here: closing a file lets go of locks that this process has on it
     except OSError as error:
         raise ConfigError(f"cannot make {path}: {error.strerror}") from error
+    if 0 < path.stat().st_size < _SMALLEST:  # SQLite would take it for an empty one
+        raise ConfigError(f"cannot use {path} as the file of a plane: file is not a database")
 
 
 def _claim(connection: sqlite3.Connection, path: Path) -> None:
