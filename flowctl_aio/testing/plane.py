@@ -318,7 +318,7 @@ class PlaneUnderTest:
 
 
 def _kept(endpoint: str) -> socket.socket | None:
-    """The port of a plane that is down; None if there is none to keep, or somebody was faster: coming up will say so."""
+    """The port of a plane that is down; None if there is none to keep, or somebody was faster, which coming up says."""
     if endpoint.startswith("unix:"):
         return None
     try:
