@@ -16,7 +16,8 @@ from flowctl_aio.control.lifecycle import State
 from flowctl_aio.errors import SessionClosedError, UsageError
 from flowctl_aio.plane import EmbeddedControlPlane
 from flowctl_aio.session import FlowctlSession
-from flowctl_aio.testing.plane import PlaneUnderTest, wait_known
+from flowctl_aio.testing.plane import PlaneUnderTest
+from flowctl_aio.testing.waiting import wait_known
 from flowctl_aio.transport.server import open_server
 from flowctl_aio.types import Health
 

@@ -19,6 +19,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from flowctl_aio.errors import ConfigError, UsageError
 from flowctl_aio.owner import OwnerTask, Started
+from flowctl_aio.testing.ports import bind_port
 from flowctl_aio.transport.address import host_of, parse_endpoint
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class RoughLink:
         self._flowing, self._listening = anyio.Event(), anyio.Event()
         self._flowing.set()
         self._open: set[anyio.CancelScope] = set()
-        self._listener: socket.socket | None = _bound(0)
+        self._listener: socket.socket | None = bind_port()
         self._port: int = self._listener.getsockname()[1]
         self._keeper: socket.socket | None = None
 
@@ -109,14 +110,14 @@ class RoughLink:
             self._listener.close()
             self._listener = None
             self._listening = anyio.Event()
-            self._keeper = _bound(self._port)  # bound and not listening: refuses, and nobody gets the port by chance
+            self._keeper = bind_port(port=self._port)
 
     def heal(self) -> None:
         """Be a good link again: no delay, full speed, everything through, new connections taken."""
         self.delay, self._rate = 0.0, None
         self._flowing.set()
         if self._listener is None:
-            self._listener = _bound(self._port)
+            self._listener = bind_port(port=self._port)
             if self._keeper is not None:
                 self._keeper.close()
                 self._keeper = None
@@ -215,15 +216,3 @@ async def _close(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
     with anyio.CancelScope(shield=True), suppress(OSError):  # why it ended was said before
         await writer.wait_closed()
-
-
-def _bound(port: int) -> socket.socket:
-    bound = socket.socket()
-    try:
-        bound.setblocking(False)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(("127.0.0.1", port))
-    except OSError:
-        bound.close()
-        raise
-    return bound

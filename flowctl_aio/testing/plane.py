@@ -23,6 +23,8 @@ from flowctl_aio.errors import UsageError
 from flowctl_aio.plane import EmbeddedControlPlane
 from flowctl_aio.testing.beats import Beats, beat_of
 from flowctl_aio.testing.faults import BEATING, STATUS_NAMES, Fault
+from flowctl_aio.testing.ports import bind_port
+from flowctl_aio.testing.waiting import wait_known
 from flowctl_aio.transport.address import host_of
 from flowctl_aio.transport.status import Refused
 from flowctl_aio.types import Health, ServiceStatus
@@ -148,7 +150,7 @@ class PlaneUnderTest:
             return
         self._back = anyio.Event()
         await self.plane.aclose()
-        self._keeper = _bound(self.endpoint)
+        self._keeper = _kept(self.endpoint)
 
     async def up(self, *, forget: bool = True) -> None:
         """Come back at the same port after `down`; up already, it stays so.
@@ -315,43 +317,11 @@ class PlaneUnderTest:
             self._keeper = None
 
 
-async def wait_known(
-    plane: PlaneUnderTest | EmbeddedControlPlane, service_id: str, health: Health | None, timeout: float
-) -> ServiceStatus:
-    """Return a service once a plane that is up knows it, and that it is as `health` says.
-
-    Raises:
-        AssertionError: if that takes longer than `timeout` seconds; it tells whom the plane knows.
-
-    Cancellation: loses nothing.
-    """
-
-    def found() -> list[ServiceStatus]:
-        if not plane.is_running():
-            return []
-        return [
-            status for status in plane.services() if status.service_id == service_id and health in (None, status.health)
-        ]
-
-    with anyio.move_on_after(timeout):
-        await plane.wait_until(lambda: bool(found()))
-        return found()[0]
-    known = ", ".join(f"{status.service_id} ({status.health.name})" for status in plane.services()) or "nobody"
-    wanted = "" if health is None else f" as {health.name}"
-    raise AssertionError(f"{service_id} is not registered{wanted} after {timeout:g} s; the plane knows {known}")
-
-
-def _bound(endpoint: str) -> socket.socket | None:
-    """The port of a plane that is down: bound and not listening, it refuses, and nobody gets it by chance."""
+def _kept(endpoint: str) -> socket.socket | None:
+    """The port of a plane that is down; None if there is none to keep, or somebody was faster, which coming up says."""
     if endpoint.startswith("unix:"):
         return None
-    host = host_of(endpoint)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    keeper = socket.socket(family)
     try:
-        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        keeper.bind((host, int(endpoint.rpartition(":")[2])))
+        return bind_port(host_of(endpoint), int(endpoint.rpartition(":")[2]))
     except OSError:
-        keeper.close()
-        return None  # somebody was faster; coming up will say so
-    return keeper
+        return None

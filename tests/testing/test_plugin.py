@@ -85,12 +85,10 @@ def test_they_work_in_auto_mode_and_in_the_loop_that_the_settings_say(run):
     run("-p", "asyncio", *options, test_them=them).assert_outcomes(passed=2)
 
 
-@pytest.mark.parametrize("mode", ["strict", "auto"])
-def test_they_work_with_anyio(run, mode):
-    mark = "@pytest.mark.anyio" if mode == "strict" else ""
-    them = HEAD + WORK + TEST.format(mark=mark, name="one", parameter="-asyncio")
-    them += TEST.format(mark=mark, name="two", parameter="-asyncio")
-    run("-p", "anyio", f"--anyio-mode={mode}", test_them=them).assert_outcomes(passed=2)
+def test_they_work_with_anyio_alone(run):
+    them = HEAD + WORK + TEST.format(mark="", name="one", parameter="-asyncio")
+    them += TEST.format(mark="@pytest.mark.anyio", name="two", parameter="-asyncio")
+    run("-p", "anyio", "--anyio-mode=auto", test_them=them).assert_outcomes(passed=2)
 
 
 def test_they_work_with_both_plugins_in_one_run(run):
@@ -99,7 +97,7 @@ def test_they_work_with_both_plugins_in_one_run(run):
     run(*BOTH, test_them=suite(*tests) + backend).assert_outcomes(passed=4)
 
 
-def test_fixtures_of_users_build_on_them(run):
+def test_fixtures_of_users_build_on_them_and_the_first_example_of_the_page_works(run):
     ours = (
         HEAD
         + """
@@ -122,13 +120,9 @@ async def test_it(mine, flowctl_session):
     assert mine.dialect.value == flowctl_session.dialect.value == "classic"
 """
     )
-    run("-p", "asyncio", test_ours=ours).assert_outcomes(passed=1)
-
-
-def test_the_first_example_of_the_page_works(run):
     page = (ROOT / "docs" / "testing.md").read_text()
     example = page.partition("```python\n")[2].partition("```")[0]
-    run("-p", "asyncio", test_page=example).assert_outcomes(passed=1)
+    run("-p", "asyncio", test_ours=ours, test_page=example).assert_outcomes(passed=2)
 
 
 def test_a_mark_has_the_settings(run):
