@@ -16,7 +16,7 @@ from flowctl_aio.control.plane import refresh_beat
 from flowctl_aio.control.registration import Registration
 from flowctl_aio.control.vitals import Limits, Verdict, Vitals, assess
 from flowctl_aio.observe.lag import LoopLag
-from flowctl_aio.observe.process import rss_bytes
+from flowctl_aio.observe.process import ResidentMemory
 from flowctl_aio.observe.rate import Rate
 from flowctl_aio.observe.repeats import Repeats
 from flowctl_aio.observe.standard import Facts, standard_metrics
@@ -63,6 +63,7 @@ class Pulse:
         )
         self._repeats = Repeats(logger, fields={"component_id": info.component_id})
         self._rows, self._done, self._faults = Rate(), Rate(FAULT_WINDOW), Rate(FAULT_WINDOW)
+        self._memory = ResidentMemory()
         self._said = Health.HEALTHY
         self._born = time.monotonic()
 
@@ -132,7 +133,7 @@ class Pulse:
     def _facts(self, own: Mapping[str, float]) -> Facts:
         now, served = time.monotonic(), self.served
         up = self._lifecycle.state is not State.DRAINING and self._said is not Health.UNHEALTHY
-        bare = Facts(uptime=self.uptime, is_up=up, loop_lag=self.lag.seconds, rss=rss_bytes())
+        bare = Facts(uptime=self.uptime, is_up=up, loop_lag=self.lag.seconds, rss=self._memory.read())
         if served is None:
             return bare
         traffic, work = served.traffic, served.work

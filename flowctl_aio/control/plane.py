@@ -20,6 +20,7 @@ from flowctl_aio.errors import (
     StreamError,
     UnimplementedError,
 )
+from flowctl_aio.observe.calls import client_call
 from flowctl_aio.transport.call import Channel, call_unary
 from flowctl_aio.transport.status import is_not_found, is_unimplemented
 from flowctl_aio.types import Dialect, Health, ServiceInfo, ServiceStatus
@@ -202,7 +203,16 @@ class PlaneClient:
         Cancellation: whether the plane acted on it is unknown.
         """
         try:
-            return await call_unary(self._channel, method, request, answer, timeout=timeout, wait_for_ready=patient)
+            with client_call(method, self._channel.peer) as span:
+                return await call_unary(
+                    self._channel,
+                    method,
+                    request,
+                    answer,
+                    timeout=timeout,
+                    metadata=span.metadata,
+                    wait_for_ready=patient,
+                )
         except DeadlineExceededError as error:
             raise PlaneUnavailableError(f"did not answer within {timeout:g} s: {error}") from error
         except StreamError as error:

@@ -16,7 +16,7 @@ from flowctl_aio import _wire as wire
 from flowctl_aio.codec.envelope import Envelope
 from flowctl_aio.errors import DeadlineExceededError, PeerUnavailableError, StreamError
 from flowctl_aio.observe.calls import client_call
-from flowctl_aio.transport.call import CallMetadata, Channel, Serializable, call_unary_with_metadata
+from flowctl_aio.transport.call import CallMetadata, Channel, Serializable, call_unary
 from flowctl_aio.transport.status import is_unimplemented
 from flowctl_aio.types import Dialect, Health, health_of, metrics_from_v1
 
@@ -135,8 +135,11 @@ async def _offered(channel: Channel, service: str, dialect: Dialect) -> frozense
 async def _ask(channel: Channel, method: str, request: Serializable, answer: type[T]) -> tuple[T, Mapping[str, str]]:
     try:
         with client_call(method, channel.peer) as span:
-            return await call_unary_with_metadata(
-                channel, method, request, answer, timeout=HANDSHAKE_TIMEOUT, metadata=(*OFFER, *span.metadata)
+            heard: dict[str, str] = {}
+            offered = (*OFFER, *span.metadata)
+            result = await call_unary(
+                channel, method, request, answer, timeout=HANDSHAKE_TIMEOUT, metadata=offered, heard=heard
             )
+            return result, heard
     except DeadlineExceededError as error:
         raise PeerUnavailableError(f"no answer within {HANDSHAKE_TIMEOUT:g} s", peer=channel.peer) from error

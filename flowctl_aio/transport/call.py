@@ -76,29 +76,15 @@ async def call_unary(
     answer: type[T],
     *,
     timeout: float | None,
-    wait_for_ready: bool = False,
-) -> T:
-    """One unary call. See `call_unary_with_metadata`."""
-    answered, _ = await call_unary_with_metadata(
-        channel, method, request, answer, timeout=timeout, wait_for_ready=wait_for_ready
-    )
-    return answered
-
-
-async def call_unary_with_metadata(
-    channel: Channel,
-    method: str,
-    request: Serializable,
-    answer: type[T],
-    *,
-    timeout: float | None,
     metadata: CallMetadata = (),
     wait_for_ready: bool = False,
-) -> tuple[T, dict[str, str]]:
-    """One unary call, its answer and the metadata that the peer sent with it.
+    heard: dict[str, str] | None = None,
+) -> T:
+    """One unary call, and its answer.
 
     Args:
         wait_for_ready: wait for a peer that is away to come back, as long as the deadline allows, instead of failing.
+        heard: takes the metadata that the peer sent with its answer, if anybody wants it.
 
     The gRPC deadline is the nearer of `timeout` and the surrounding scope's. A call that waited for its peer until
     then tells in its error why the last attempt to connect failed; a scope's own TimeoutError cannot.
@@ -123,8 +109,10 @@ async def call_unary_with_metadata(
                 wait_for_ready=wait_for_ready,
             )
         try:
-            result = await settle(call, channel.peer, is_tls=channel.is_tls)
-            return result, _texts(await settle(call.initial_metadata(), channel.peer, is_tls=channel.is_tls))
+            result: T = await settle(call, channel.peer, is_tls=channel.is_tls)
+            if heard is not None:
+                heard.update(_texts(await settle(call.initial_metadata(), channel.peer, is_tls=channel.is_tls)))
+            return result
         except DeadlineExceededError as error:
             fault = await _last_fault(channel, raw) if wait_for_ready else ""
             if not fault:

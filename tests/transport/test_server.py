@@ -10,7 +10,7 @@ import pytest
 
 from flowctl_aio import _wire as wire
 from flowctl_aio.errors import ConfigError, PeerError, PeerUnavailableError, StreamError
-from flowctl_aio.transport.call import call_unary, call_unary_with_metadata, open_call
+from flowctl_aio.transport.call import call_unary, open_call
 from flowctl_aio.transport.channel import open_data_channel
 from flowctl_aio.transport.server import (
     BidiMethod,
@@ -84,7 +84,8 @@ async def test_metadata_goes_with_the_answer():
 
     services = {"svc": {"Unary": UnaryMethod(answer, wire.Empty, (("key", "value"),))}}
     async with open_server(services) as server, open_data_channel(server.endpoint, max_message_bytes=MIB) as channel:
-        pong, metadata = await call_unary_with_metadata(channel, "/svc/Unary", wire.Empty(), wire.Pong, timeout=5)
+        metadata: dict[str, str] = {}
+        pong = await call_unary(channel, "/svc/Unary", wire.Empty(), wire.Pong, timeout=5, heard=metadata)
     assert pong.version == "7"
     assert metadata["key"] == "value"
 
