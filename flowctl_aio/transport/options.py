@@ -6,6 +6,8 @@ from typing import TypeAlias
 
 MIB = 1024 * 1024
 Options: TypeAlias = list[tuple[str, int | str]]
+# What a control plane may answer: a list of ten thousand services is above the 4 MiB that it takes in.
+ANSWER_BYTES = 64 * MIB
 
 # grpc's own backoff grows to two minutes; a peer that comes back is found again within about a second.
 _RECONNECT: Options = [
@@ -17,7 +19,11 @@ _RECONNECT: Options = [
 
 def control_options(*, loopback: bool) -> Options:
     """For the channel to a control plane. No keepalive: a Go plane cuts off clients that ping, and beats do the job."""
-    return [*_RECONNECT, *_sizes(4 * MIB), *_local(loopback=loopback)]
+    sizes: Options = [
+        ("grpc.max_receive_message_length", ANSWER_BYTES),
+        ("grpc.max_send_message_length", 4 * MIB),
+    ]
+    return [*_RECONNECT, *sizes, *_local(loopback=loopback)]
 
 
 def data_options(*, loopback: bool, max_message_bytes: int) -> Options:
@@ -32,7 +38,8 @@ def server_options(*, max_message_bytes: int) -> Options:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ("grpc.http2.max_pings_without_data", 0),
-        *_sizes(max_message_bytes),
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max(max_message_bytes, ANSWER_BYTES)),
     ]
 
 

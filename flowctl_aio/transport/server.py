@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -168,21 +168,19 @@ class _Underway:
 
     def __init__(self) -> None:
         self._count = 0
-        self._none = anyio.Event()
+        self._none: anyio.Event | None = None  # only once somebody waits for it: this is on the way of every call
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
+    def enter(self) -> None:
         self._count += 1
-        try:
-            yield
-        finally:
-            self._count -= 1
-            if self._count == 0:
-                none, self._none = self._none, anyio.Event()
-                none.set()
+
+    def leave(self) -> None:
+        self._count -= 1
+        if self._count == 0 and self._none is not None:
+            self._none.set()
 
     async def wait_none(self) -> None:
         while self._count:
+            self._none = anyio.Event()
             await self._none.wait()
 
 
@@ -209,11 +207,11 @@ def _handler(name: str, method: Method, underway: _Underway) -> Any:
 
 
 def _guard_unary(name: str, method: UnaryMethod, underway: _Underway) -> Callable[[Any, Any], Awaitable[Any]]:
-    async def handle(request: Any, context: Any) -> Any:
-        if method.metadata:
-            await context.send_initial_metadata(tuple(method.metadata))
+    async def greet_and_handle(request: Any, context: Any) -> Any:
+        await context.send_initial_metadata(tuple(method.metadata))
         return await method.handle(request)
 
+    handle = greet_and_handle if method.metadata else lambda request, _: method.handle(request)
     return _guard(name, handle, underway)
 
 
@@ -223,9 +221,9 @@ def _guard(
     """Turn whatever a handler raises into a status; cancellation passes."""
 
     async def guarded(request: Any, context: Any) -> Any:
+        underway.enter()
         try:
-            with underway.one():
-                return await handle(request, context)
+            return await handle(request, context)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # grpc would send the text of anything
@@ -235,6 +233,8 @@ def _guard(
                 foreign = None if isinstance(cause, FlowctlError) else cause
                 logger.log(logging.DEBUG if ended else logging.WARNING, "%s: %s", name, cause, exc_info=foreign)
             code, details = status_of(cause)
+        finally:
+            underway.leave()
         await context.abort(code, details)
         return None
 
