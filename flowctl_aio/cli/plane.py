@@ -3,29 +3,56 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from flowctl_aio import EmbeddedControlPlane
 from flowctl_aio.cli.service import print_ready, until_told
+from flowctl_aio.errors import ConfigError
 
 
 def plane(
     *,
     bind: Annotated[str, Parameter(help="Where to listen; port 0 takes a free one.")] = "127.0.0.1:8080",
+    port: Annotated[int | None, Parameter(help="The port to listen on, in place of the one in --bind.")] = None,
+    db: Annotated[Path | None, Parameter(help="The file that keeps what the plane knows; else memory does.")] = None,
+    quirks: Annotated[Literal["flowctl"] | None, Parameter(help="Be as wrong as a real flowctl.")] = None,
+    chunks: Annotated[bool | None, Parameter(help="Know chunk runs; a plane with quirks does only if told.")] = None,
     heartbeat_ttl: Annotated[float, Parameter(help="Seconds without a heartbeat until a service is unhealthy.")] = 30.0,
+    janitor_interval: Annotated[float, Parameter(help="Seconds between two looks for such services.")] = 10.0,
     insecure: Annotated[bool, Parameter(help="Listen in plaintext for other machines too.")] = False,
     with_parent: Annotated[bool, Parameter(help="End when standard input closes.", show=False)] = False,
 ) -> None:
-    """Run a control plane, in memory, for development and single machines."""
-    asyncio.run(_plane(bind, heartbeat_ttl, insecure=insecure, with_parent=with_parent))
+    """Run a control plane, for development and single machines."""
+    running = EmbeddedControlPlane(
+        bind if port is None else with_port(bind, port),
+        heartbeat_ttl=heartbeat_ttl,
+        janitor_interval=janitor_interval,
+        insecure=insecure,
+        db=db,
+        quirks=quirks,
+        chunks=chunks,
+    )
+    asyncio.run(_plane(running, with_parent=with_parent))
 
 
-async def _plane(bind: str, heartbeat_ttl: float, *, insecure: bool, with_parent: bool) -> None:
-    async with (
-        until_told(with_parent=with_parent) as told,
-        EmbeddedControlPlane(bind, heartbeat_ttl=heartbeat_ttl, insecure=insecure) as running,
-    ):
+async def _plane(running: EmbeddedControlPlane, *, with_parent: bool) -> None:
+    async with until_told(with_parent=with_parent) as told, running:
         print_ready("plane", running.endpoint)
         await told.wait()
+
+
+def with_port(address: str, port: int) -> str:
+    """`address` with another port.
+
+    Raises:
+        ConfigError: if it is no `host:port`, or that is no port.
+    """
+    host, colon, _ = address.rpartition(":")
+    if not colon or address.startswith("unix:"):
+        raise ConfigError(f"--bind {address} has no port that --port could replace")
+    if not 0 <= port < 65536:
+        raise ConfigError(f"--port {port} is not between 0 and 65535")
+    return f"{host}:{port}"

@@ -7,47 +7,22 @@ both dialects of a plane work on the same registry, so they see the same service
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from flowctl_aio.errors import NotRegisteredError
-from flowctl_aio.types import NOTHING, Health, ServiceInfo, ServiceStatus, ServiceType
+from flowctl_aio.errors import ControlError, NotRegisteredError
+from flowctl_aio.plane.entry import Entry, entry_from_records
+from flowctl_aio.plane.metrics import MAX_METRICS as MAX_METRICS
+from flowctl_aio.plane.quirks import IDEAL, Keep, Rules, keep_nowhere
+from flowctl_aio.types import NOTHING, Health, ServiceInfo, ServiceType
 
 logger = logging.getLogger(__name__)
 
-MAX_METRICS = 1024
+# In the metadata of a registration: tells one process from another.
+INSTANCE_KEY = "instance_id"
+MAX_RIVALS = 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One registration. Every change makes a new one, so an entry is a snapshot.
-
-    Attributes:
-        registered_at, last_heartbeat: timezone-aware, by the plane's own clock; registering counts as a beat.
-        last_seen: the same moment as `last_heartbeat`, in seconds of the monotonic clock.
-        metrics: name to value as text, as v1 has them; classic numbers are written so that they read back exactly.
-    """
-
-    service_id: str
-    info: ServiceInfo
-    health: Health
-    registered_at: datetime
-    last_heartbeat: datetime
-    last_seen: float
-    metrics: Mapping[str, str] = field(default_factory=dict)
-
-    def status(self) -> ServiceStatus:
-        """What others may know. Metrics that are no numbers are left out."""
-        return ServiceStatus(
-            service_id=self.service_id,
-            info=self.info,
-            health=self.health,
-            last_heartbeat=self.last_heartbeat,
-            registered_at=self.registered_at,
-            metrics=dict(_numbers(self.metrics)),
-        )
 
 
 def health_after_beat(before: Health, said: Health | None) -> Health:
@@ -66,6 +41,10 @@ def health_after_beat(before: Health, said: Health | None) -> Health:
     return said
 
 
+class EmptyIdError(ControlError):
+    """A component without an id cannot be kept."""
+
+
 class Registry:
     """The services of one plane, by service id.
 
@@ -76,6 +55,8 @@ class Registry:
         now: the wall clock, timezone-aware.
         monotonic: a clock in seconds that never goes back; it alone decides on leases.
         changed: called after each change, a beat included.
+        keep: told of each change too, with the records that it leaves; None if they are kept nowhere.
+        rules: what becomes of ids.
     """
 
     def __init__(
@@ -85,9 +66,22 @@ class Registry:
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
         changed: Callable[[], None] = lambda: None,
+        keep: Keep | None = None,
+        rules: Rules = IDEAL,
     ) -> None:
         self._ttl, self._now, self._monotonic, self._changed = heartbeat_ttl, now, monotonic, changed
+        self._is_kept, self._keep, self._rules = keep is not None, keep or keep_nowhere, rules
         self._entries: dict[str, Entry] = {}
+        self._rivals: set[frozenset[str]] = set()
+
+    def restore(self, services: Mapping[str, bytes], beats: Mapping[str, bytes]) -> None:
+        """Take over what a file kept, by id. Leases run from now.
+
+        Raises:
+            ValueError, TypeError, KeyError: if a record is none of ours.
+        """
+        now = self._monotonic()
+        self._entries = {key: entry_from_records(key, record, beats[key], now) for key, record in services.items()}
 
     def register(self, info: ServiceInfo, service_id: str = "") -> Entry:
         """Enter a service as HEALTHY, in place of whatever stood under its id.
@@ -98,23 +92,33 @@ class Registry:
         when it generates one, and stores a record whose two ids differ under the one and looks it up
         under the other, so that it is lost at a restart.
 
+        Raises:
+            EmptyIdError: if the record of the component has no id to be kept under.
+
         Source: `flowctl.v1.ControlPlaneService/RegisterComponent`, `flowctl.ControlPlane/Register`.
         """
         now = self._now()
         key = service_id or info.component_id or self._new_id(info.service_type, now)
+        if self._rules.adopts_ids and not info.component_id:
+            info = replace(info, component_id=key)
         entry = Entry(
             service_id=key,
-            info=info if info.component_id else replace(info, component_id=key),
+            info=info,
             health=Health.HEALTHY,
             registered_at=now,
             last_heartbeat=now,
             last_seen=self._monotonic(),
         )
+        kept_as = self._rules.stored_id(entry)
+        if self._is_kept and not kept_as:
+            raise EmptyIdError("key required")
         previous = self._entries.get(key)
         self._entries[key] = entry
         logger.info("%s registered%s", key, " again" if previous else "")
-        if previous and previous.health is Health.HEALTHY and previous.info.endpoint != info.endpoint:
-            logger.warning("%s moved from %r to %r: two processes, one id?", key, previous.info.endpoint, info.endpoint)
+        if previous and previous.health is Health.HEALTHY:
+            self._notice_rival(previous, entry)
+        self._keep("service", kept_as, entry.service_record)
+        self._keep("beat", kept_as, entry.beat_record)
         self._changed()
         return entry
 
@@ -123,36 +127,47 @@ class Registry:
 
         Source: `flowctl.v1.ControlPlaneService/UnregisterComponent`.
         """
-        if self._entries.pop(service_id, None) is None:
+        if service_id not in self._entries:
             return False
+        self._remove(service_id)
         logger.info("%s unregistered", service_id)
         self._changed()
         return True
 
     def forget(self, service_id: str | None = None) -> None:
         """Drop one service, or all, as a registry does that lost its state; one that is not there is no error."""
-        if service_id is None:
-            self._entries.clear()
-        else:
-            self._entries.pop(service_id, None)
+        for known in list(self._entries) if service_id is None else [service_id]:
+            if known in self._entries:
+                self._remove(known)
         self._changed()
 
-    def beat(self, service_id: str, *, health: Health | None, metrics: Mapping[str, str] = NOTHING) -> Entry:
-        """Note a beat: last seen now, health as `health_after_beat` has it, metrics merged key by key.
+    def beat(
+        self,
+        service_id: str,
+        *,
+        health: Health | None,
+        metrics: Mapping[str, str] = NOTHING,
+        encoded: Callable[[], bytes] | None = None,
+    ) -> Entry:
+        """Note a beat: last seen now, health as `health_after_beat` has it, metrics merged name by name.
 
         Past `MAX_METRICS` names, those that were longest without news are forgotten.
+
+        Args:
+            encoded: gives the v1 heartbeat that brought the metrics, if there is one.
 
         Raises:
             NotRegisteredError: if there is no such service.
         """
         entry = self.entry(service_id)
-        kept = [(name, value) for name, value in entry.metrics.items() if name not in metrics]
-        beaten = replace(
-            entry,
+        beaten = Entry(
+            service_id=entry.service_id,
+            info=entry.info,
             health=health_after_beat(entry.health, health),
+            registered_at=entry.registered_at,
             last_heartbeat=self._now(),
             last_seen=self._monotonic(),
-            metrics=dict([*kept, *metrics.items()][-MAX_METRICS:]),
+            metrics=entry.metrics.updated(metrics, encoded),
         )
         self._put(beaten, entry.health, "by a heartbeat")
         self._changed()
@@ -229,8 +244,37 @@ class Registry:
 
     def _put(self, entry: Entry, before: Health, why: str) -> None:
         self._entries[entry.service_id] = entry
+        self._keep("beat", self._rules.stored_id(entry), entry.beat_record)
         if entry.health is not before:
             logger.info("%s went from %s to %s: %s", entry.service_id, before.name, entry.health.name, why)
+
+    def _remove(self, service_id: str) -> None:
+        kept_as = self._rules.stored_id(self._entries.pop(service_id))
+        self._keep("service", kept_as, None)
+        self._keep("beat", kept_as, None)
+
+    def _notice_rival(self, previous: Entry, entry: Entry) -> None:
+        """Say so when a live service is registered from elsewhere: once for each pair of processes, if they have names.
+
+        One that was killed and comes back within its lease looks the same.
+        """
+        instances = [known.info.metadata.get(INSTANCE_KEY, "") for known in (previous, entry)]
+        if all(instances) and instances[0] != instances[1]:
+            pair = frozenset((entry.service_id, *instances))
+            if pair not in self._rivals:
+                if len(self._rivals) >= MAX_RIVALS:
+                    self._rivals.clear()
+                self._rivals.add(pair)
+                logger.warning(
+                    "%s registered from instance %r and from %r: two processes, one id?", entry.service_id, *instances
+                )
+        elif previous.info.endpoint != entry.info.endpoint:
+            logger.warning(
+                "%s moved from %r to %r: two processes, one id?",
+                entry.service_id,
+                previous.info.endpoint,
+                entry.info.endpoint,
+            )
 
     def _new_id(self, service_type: ServiceType, now: datetime) -> str:
         nanoseconds = (now - _EPOCH) // timedelta(microseconds=1) * 1000
@@ -247,11 +291,3 @@ _TYPE_NAMES = {
     ServiceType.SINK: "COMPONENT_TYPE_CONSUMER",
     ServiceType.PIPELINE: "COMPONENT_TYPE_UNSPECIFIED",
 }
-
-
-def _numbers(metrics: Mapping[str, str]) -> Iterator[tuple[str, float]]:
-    for name, text in metrics.items():
-        try:
-            yield name, float(text)
-        except ValueError:
-            continue

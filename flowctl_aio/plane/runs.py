@@ -6,14 +6,16 @@ Takes values and the time, gives values; it starts and stops nothing itself.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import IntEnum
 from itertools import islice
 
 from flowctl_aio import _wire as wire
+from flowctl_aio.codec.plain import timestamp_to_wire
 from flowctl_aio.errors import ControlError
+from flowctl_aio.plane.quirks import IDEAL, Keep, Rules, keep_nowhere
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +71,28 @@ class Runs:
     Args:
         now: the wall clock, timezone-aware.
         changed: called after each change.
+        keep: told of each change too, with the record that it leaves.
+        rules: whether an end is one, and in which order runs are listed.
     """
 
-    def __init__(self, *, now: Callable[[], datetime], changed: Callable[[], None] = lambda: None) -> None:
-        self._now, self._changed = now, changed
+    def __init__(
+        self,
+        *,
+        now: Callable[[], datetime],
+        changed: Callable[[], None] = lambda: None,
+        keep: Keep = keep_nowhere,
+        rules: Rules = IDEAL,
+    ) -> None:
+        self._now, self._changed, self._keep, self._rules = now, changed, keep, rules
         self._runs: dict[str, Run] = {}
+
+    def restore(self, records: Mapping[str, bytes]) -> None:
+        """Take over what a file kept.
+
+        Raises:
+            ValueError, google.protobuf.message.DecodeError: if a record is none of ours.
+        """
+        self._runs = {run_id: run_from_wire(wire.PipelineRun.FromString(record)) for run_id, record in records.items()}
 
     def create(
         self, run_id: str, *, pipeline_name: str, config_yaml: str = "", component_ids: Sequence[str] = ()
@@ -85,7 +104,7 @@ class Runs:
 
         Source: `flowctl.ControlPlane/CreatePipelineRun`.
         """
-        if run_id in self._runs:
+        if self._rules.runs_end and run_id in self._runs:
             raise RunExistsError(f"pipeline run already exists: {run_id}")
         run = Run(
             run_id=run_id,
@@ -120,9 +139,9 @@ class Runs:
             run = self.get(run_id)
         except UnknownRunError as unknown:
             raise UnknownRunError(f"failed to update pipeline run: {unknown}") from None
-        if run.status.is_final() or status is RunStatus.UNKNOWN:
+        if self._rules.runs_end and (run.status.is_final() or status is RunStatus.UNKNOWN):
             status = run.status
-        ends = status.is_final() and run.end_time is None
+        ends = status.is_final() and (run.end_time is None or not self._rules.runs_end)
         return self._put(
             replace(
                 run,
@@ -171,7 +190,7 @@ class Runs:
         """
         fitting = (
             run
-            for run in reversed(self._runs.values())
+            for run in self._rules.in_order(self._runs)
             if pipeline_name in ("", run.pipeline_name) and status in (RunStatus.UNKNOWN, run.status)
         )
         return list(islice(fitting, limit))
@@ -181,5 +200,40 @@ class Runs:
         self._runs[run.run_id] = run
         if before is None or before.status is not run.status:
             logger.info("run %s is %s", run.run_id, run.status.name)
+        self._keep("run", run.run_id, lambda: run_to_wire(run).SerializeToString())
         self._changed()
         return run
+
+
+def run_to_wire(run: Run) -> wire.PipelineRun:
+    return wire.PipelineRun(
+        run_id=run.run_id,
+        pipeline_id=run.pipeline_name,
+        pipeline_name=run.pipeline_name,
+        status=wire.RunStatus.ValueType(run.status),
+        start_time=timestamp_to_wire(run.start_time),
+        end_time=timestamp_to_wire(run.end_time),
+        config_yaml=run.config_yaml,
+        metrics=run.metrics,
+        error=run.error,
+        component_ids=run.component_ids,
+    )
+
+
+def run_from_wire(message: wire.PipelineRun) -> Run:
+    """What `run_to_wire` made a message of.
+
+    Raises:
+        ValueError: if it is no such message.
+    """
+    return Run(
+        run_id=message.run_id,
+        pipeline_name=message.pipeline_name,
+        status=RunStatus(message.status),
+        start_time=message.start_time.ToDatetime(tzinfo=UTC),
+        end_time=message.end_time.ToDatetime(tzinfo=UTC) if message.HasField("end_time") else None,
+        config_yaml=message.config_yaml,
+        metrics=message.metrics if message.HasField("metrics") else None,
+        error=message.error,
+        component_ids=tuple(message.component_ids),
+    )

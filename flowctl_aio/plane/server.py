@@ -1,26 +1,38 @@
-"""The embedded control plane: both dialects on one port, in memory, for as long as its block runs."""
+"""The embedded control plane: both dialects on one port, in memory or on a file, for as long as its block runs."""
 
 from __future__ import annotations
 
 import logging
+import struct
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
+from flowctl_aio import _wire as wire
 from flowctl_aio.errors import ConfigError, UsageError
 from flowctl_aio.owner import OwnerTask, Started
 from flowctl_aio.plane import classic, v1
-from flowctl_aio.plane.methods import Gate
+from flowctl_aio.plane.chunks import Chunks
+from flowctl_aio.plane.methods import Desk, Gate
+from flowctl_aio.plane.quirks import keep_nowhere, rules_of
 from flowctl_aio.plane.registry import Registry
 from flowctl_aio.plane.runs import Run, Runs
 from flowctl_aio.transport.server import UnaryMethod, open_server
-from flowctl_aio.types import Health, ServiceStatus
+from flowctl_aio.types import Dialect, Health, ServiceStatus
 
+if TYPE_CHECKING:
+    from flowctl_aio.plane.store import Store
+
+Found: TypeAlias = Mapping[str, Mapping[str, bytes]]
 logger = logging.getLogger(__name__)
 
 # What a real flowctl accepts, so that what is too big for it is too big here.
@@ -35,6 +47,10 @@ class EmbeddedControlPlane:
     entered in one task and left in another; a plane is entered once, and a new one takes the same port at once.
     After the block the plane still tells what it knew.
 
+    With a file, a call that changes something is answered when the change is in it, so the death of the process
+    loses nothing that was acknowledged. A new plane on the file knows the services, runs and chunk runs of the old one;
+    the services are as they were, and have a whole lease to be heard of again.
+
     Example:
         async with EmbeddedControlPlane() as plane:
             ...  # connect to plane.endpoint
@@ -45,10 +61,14 @@ class EmbeddedControlPlane:
         heartbeat_ttl: seconds for which a HEALTHY service counts as alive without a beat.
         janitor_interval: seconds between two looks for services that do not.
         insecure: listen to other machines too, though nothing is encrypted and everybody is let in.
+        db: the file that keeps what the plane knows, made if it is not there; None for memory alone.
+        quirks: `"flowctl"` for a plane that is as wrong as a real one; None for one that is right.
+        chunks: whether it knows chunk runs; None for yes, unless the quirks are of a plane that did not.
+        dialects: those that it serves.
         gate: awaited before each call is handled; see `Gate`. It may be set and taken away later, as an attribute.
 
     Raises:
-        ConfigError: if a number of seconds is not above 0.
+        ConfigError: if a number of seconds is not above 0, nobody has such quirks, or there is no dialect to serve.
     """
 
     def __init__(
@@ -58,19 +78,36 @@ class EmbeddedControlPlane:
         heartbeat_ttl: float = 30.0,
         janitor_interval: float = 10.0,
         insecure: bool = False,
+        db: str | PathLike[str] | None = None,
+        quirks: str | None = None,
+        chunks: bool | None = None,
+        dialects: Collection[Dialect] = tuple(Dialect),
         gate: Gate | None = None,
     ) -> None:
         for name, seconds in (("heartbeat_ttl", heartbeat_ttl), ("janitor_interval", janitor_interval)):
             if not seconds > 0:
                 raise ConfigError(f"{name} is {seconds} s, and must be above 0")
         self._address, self._insecure, self.gate = address, insecure, gate
-        self._janitor_interval = janitor_interval
+        if not dialects:
+            raise ConfigError("a control plane serves one dialect at least")
+        self._janitor_interval, self._dialects = janitor_interval, frozenset(dialects)
+        self._db = None if db is None else Path(db)
+        self._store: Store | None = None
+        self._rules = rules_of(quirks, chunks=chunks)
+        keep = keep_nowhere if db is None else self._keep
         self._registry = Registry(
-            heartbeat_ttl=heartbeat_ttl, now=_utc_now, monotonic=time.monotonic, changed=self._wake
+            heartbeat_ttl=heartbeat_ttl,
+            now=_utc_now,
+            monotonic=time.monotonic,
+            changed=self._wake,
+            keep=None if db is None else keep,
+            rules=self._rules,
         )
-        self._runs = Runs(now=_utc_now, changed=self._wake)
+        self._runs = Runs(now=_utc_now, changed=self._wake, keep=keep, rules=self._rules)
+        self._chunks = Chunks(changed=self._wake, keep=keep, rules=self._rules)
         self._owner: OwnerTask | None = None
-        self._stop, self._change = anyio.Event(), anyio.Event()
+        self._stop = anyio.Event()
+        self._change: anyio.Event | None = None
         self._endpoint, self._port = "", 0
 
     def __repr__(self) -> str:
@@ -108,6 +145,10 @@ class EmbeddedControlPlane:
         """Every pipeline run as it is now, newest first."""
         return self._runs.latest(limit=None)
 
+    def chunks(self) -> list[wire.ChunkRun]:
+        """Every chunk run as it is now, newest first."""
+        return self._chunks.latest(limit=None)
+
     def forget(self, service_id: str | None = None) -> None:
         """Drop one entry, or all of them, without a word to anybody: as a plane does that lost its state.
 
@@ -128,6 +169,8 @@ class EmbeddedControlPlane:
         """
         if not self.is_running():
             raise UsageError("the plane is not running, so nothing will change")
+        if self._change is None:
+            self._change = anyio.Event()
         await self._change.wait()
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
@@ -166,7 +209,8 @@ class EmbeddedControlPlane:
         """Listen.
 
         Raises:
-            ConfigError: if the address is malformed, taken, or open to other machines while `insecure` is false.
+            ConfigError: if the address is malformed, taken, or open to other machines while `insecure` is false;
+                or if another plane has the file open, or it is damaged, or no file of a plane.
             UsageError: if the plane was entered before.
 
         Cancellation: stops what had started.
@@ -197,41 +241,68 @@ class EmbeddedControlPlane:
             logger.warning("the control plane at %s did not stop within %g s", self._endpoint, STOP_LIMIT)
 
     async def _main(self, started: Started) -> None:
-        def endpoint() -> str:  # known only once the server listens
-            return self._endpoint
-
-        services = {
-            classic.SERVICE: classic.ClassicControlPlane(self._registry, self._runs, endpoint).methods(),
-            v1.SERVICE: v1.V1ControlPlane(self._registry, endpoint).methods(),
-        }
-        gated = {
-            service: {name: self._gated(f"/{service}/{name}", method) for name, method in methods.items()}
-            for service, methods in services.items()
-        }
         try:
-            async with (
-                open_server(
-                    gated, self._address, max_message_bytes=MAX_MESSAGE_BYTES, insecure=self._insecure
-                ) as server,
-                anyio.create_task_group() as tasks,
-            ):
+            async with AsyncExitStack() as stack:
+                if self._db is not None:
+                    self._store = await stack.enter_async_context(_open_store(self._db))
+                    self._restore(self._db, self._store.found)
+                    stack.callback(self._lose_store)
+                server = await stack.enter_async_context(
+                    open_server(
+                        self._services(), self._address, max_message_bytes=MAX_MESSAGE_BYTES, insecure=self._insecure
+                    )
+                )
                 self._endpoint, self._port = server.endpoint, server.port
                 logger.info("control plane listening at %s", self._endpoint)
-                tasks.start_soon(self._keep_leases)
-                started()
-                await self._stop.wait()
-                tasks.cancel_scope.cancel()
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._keep_leases)
+                    started()
+                    await self._stop.wait()
+                    tasks.cancel_scope.cancel()
             logger.info("control plane at %s stopped", self._endpoint)
         finally:
             self._stop.set()
             self._wake()
 
+    def _restore(self, path: Path, found: Found) -> None:
+        try:
+            self._registry.restore(found.get("service", {}), found.get("beat", {}))
+            self._runs.restore(found.get("run", {}))
+            self._chunks.restore(found.get("chunk", {}))
+        except (ValueError, TypeError, KeyError, OverflowError, struct.error, DecodeError) as error:
+            raise ConfigError(f"{path} holds a record that no plane wrote: {error}") from error
+
+    def _services(self) -> dict[str, dict[str, UnaryMethod]]:
+        def endpoint() -> str:  # known only once the server listens
+            return self._endpoint
+
+        desk = Desk(self._rules, None if self._store is None else self._store.saved)
+        served: dict[str, Mapping[str, UnaryMethod]] = {}
+        if Dialect.CLASSIC in self._dialects:
+            spoken = classic.ClassicControlPlane(self._registry, self._runs, endpoint, self._chunks, desk)
+            served[classic.SERVICE] = spoken.methods()
+        if Dialect.V1 in self._dialects:
+            served[v1.SERVICE] = v1.V1ControlPlane(self._registry, endpoint, desk).methods()
+        return {
+            service: {name: self._gated(f"/{service}/{name}", method) for name, method in methods.items()}
+            for service, methods in served.items()
+        }
+
+    def _keep(self, kind: str, record_id: str, change: Callable[[], bytes] | None) -> None:
+        if self._store is not None:  # before and after the block, only the memory changes
+            self._store.put(kind, record_id, change)
+
+    def _lose_store(self) -> None:
+        self._store = None
+
     def _gated(self, name: str, method: UnaryMethod) -> UnaryMethod:
-        async def handle(request: Message) -> Message:
-            if self.gate is not None:
-                await self.gate(name, request)
+        async def held(gate: Gate, request: Message) -> Message:
+            await gate(name, request)
             answer: Message = await method.handle(request)
             return answer
+
+        def handle(request: Message) -> Awaitable[Message]:
+            return method.handle(request) if self.gate is None else held(self.gate, request)
 
         return replace(method, handle=handle)
 
@@ -243,8 +314,16 @@ class EmbeddedControlPlane:
             self._registry.sweep()
 
     def _wake(self) -> None:
-        change, self._change = self._change, anyio.Event()
-        change.set()
+        change, self._change = self._change, None
+        if change is not None:
+            change.set()
+
+
+def _open_store(path: Path) -> AbstractAsyncContextManager[Store]:
+    # A plane in memory needs no SQLite, and some Pythons are built without it.
+    from flowctl_aio.plane.store import open_store
+
+    return open_store(path)
 
 
 def _utc_now() -> datetime:

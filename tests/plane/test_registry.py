@@ -89,6 +89,25 @@ def test_an_id_that_moves_to_another_endpoint_is_warned_of(registry, caplog):
     assert "moved from 'a:1' to 'b:2'" in caplog.text
 
 
+def test_two_instances_of_one_id_are_warned_of_once_for_each_pair(registry, caplog):
+    def register(instance, **facts):
+        registry.register(service(metadata={"instance_id": instance} if instance else {}, **facts))
+        return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+    register("a", endpoint="a:1")
+    assert register("a", endpoint="a:1") == []
+    told = ["ttp registered from instance 'a' and from 'b': two processes, one id?"]
+    assert register("b", endpoint="b:2") == told
+    assert register("a", endpoint="a:1") == told
+    assert register("b", endpoint="b:2") == told
+    assert len(register("c", endpoint="b:2")) == 2
+    registry.beat("ttp", health=Health.UNHEALTHY)
+    assert len(register("d", endpoint="b:2")) == 2  # the one before was gone
+    assert len(register("", endpoint="b:2")) == 2
+    registry.unregister("ttp")
+    assert len(register("e", endpoint="e:1")) == 2
+
+
 def test_an_entry_is_a_snapshot(registry):
     before = registry.register(service())
     registry.beat("ttp", health=Health.DEGRADED, metrics={"n": "1"})
