@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import struct
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -308,11 +308,13 @@ class EmbeddedControlPlane:
         self._store = None
 
     def _gated(self, name: str, method: UnaryMethod) -> UnaryMethod:
-        async def handle(request: Message) -> Message:
-            if self.gate is not None:
-                await self.gate(name, request)
+        async def held(gate: Gate, request: Message) -> Message:
+            await gate(name, request)
             answer: Message = await method.handle(request)
             return answer
+
+        def handle(request: Message) -> Awaitable[Message]:
+            return method.handle(request) if self.gate is None else held(self.gate, request)
 
         return replace(method, handle=handle)
 

@@ -38,15 +38,15 @@ PRAGMA user_version = {_VERSION};
 """
 # A pause after each group, as a multiple of what it took, and in seconds at most. The fewer groups, the cheaper is each
 # change; who sends one at a time hardly notices, and under load a group takes long and the pause is all of this.
-_PAUSE_FACTOR, _MAX_PAUSE = 4, 0.01
+_PAUSE_FACTOR, _MAX_PAUSE = 8, 0.015
 # Bytes of the smallest database.
 _SMALLEST = 512
 # Seconds to wait for somebody who is just letting go of the file.
 _LOCK_PATIENCE = 0.1
 # Pages of the log after which it is folded into the file, 16 MiB: that is when the disk is waited for.
 _LOG_PAGES = 4096
-# Records in one statement. A few sizes, padded with nothing, so that their statements stay prepared.
-_SIZES = (1, 16, 128)
+# Records in one statement. Only some sizes, filled up with nothing, so that their statements stay prepared.
+_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
 
 
 class StoreError(ControlError):
@@ -92,8 +92,10 @@ class Store:
 
         Cancellation: the changes are written all the same.
         """
-        group = self._open if self._open.changes else self._flying
-        self._wanted.set()
+        group = self._flying
+        if self._open.changes:
+            group = self._open
+            self._wanted.set()  # after a failure it is not
         await group.over.wait()
         if group.problem:
             raise StoreError(group.problem)

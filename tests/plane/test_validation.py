@@ -1,9 +1,11 @@
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flowctl_aio import _wire as wire
-from flowctl_aio.plane.validation import check
+from flowctl_aio.plane.validation import _check_fields, check
 from flowctl_aio.transport.status import Refused
 
 V1_INFO = wire.v1.ComponentInfo
@@ -147,3 +149,39 @@ def test_what_is_legal_passes():
     check(beat, "service_id")
     check(wire.ServiceInfo(service_type=4, max_inflight=2**31 - 1, health_endpoint="http://localhost:8088/health"))
     check(wire.Empty())
+
+
+IDS = st.text(st.sampled_from("aé\n\x00"), max_size=5) | st.sampled_from(["x" * 256, "x" * 257])
+COUNTS = st.integers(-1, 2)
+ENTRIES = st.sampled_from([0, 1, 256, 257])
+
+
+@given(
+    st.one_of(
+        st.builds(wire.v1.HeartbeatRequest, service_id=IDS, status=COUNTS, metrics=ENTRIES.map(many)),
+        st.builds(
+            wire.ServiceInfo, service_id=IDS, service_type=COUNTS, max_inflight=COUNTS, metadata=ENTRIES.map(many)
+        ),
+        st.builds(
+            wire.v1.RegisterRequest,
+            component=st.none() | st.builds(V1_INFO, id=IDS, type=COUNTS, input_event_types=ENTRIES.map(many)),
+        ),
+        st.builds(wire.CreatePipelineRunRequest, run_id=IDS, component_ids=st.lists(IDS, max_size=2)),
+        st.builds(
+            wire.UpsertChunkRunRequest,
+            chunk=st.builds(
+                wire.ChunkRun, chunk_start=COUNTS, status=COUNTS, row_counts=st.dictionaries(IDS, COUNTS, max_size=2)
+            ),
+        ),
+        st.builds(wire.ServiceHeartbeat, service_id=IDS, metrics=st.dictionaries(IDS, st.floats(), max_size=2)),
+    )
+)
+def test_the_quick_look_at_small_messages_lets_nothing_through_that_the_long_one_refuses(message):
+    def verdict(judge):
+        try:
+            judge(message)
+        except Refused as said:
+            return said.details
+        return "good"
+
+    assert verdict(check) == verdict(lambda message: _check_fields(message, ""))
