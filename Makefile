@@ -31,6 +31,8 @@ generate: .venv-gen/ready
 benchmarks: .venv/ready
 	$(BIN)/python -m benchmarks.events --quick
 	$(BIN)/python -m benchmarks.ledgers --quick
+	$(BIN)/python -m benchmarks.heartbeat --quick
+	$(BIN)/python -m benchmarks.plane --quick
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "flowctl_aio needs Python 3.11 or newer")'

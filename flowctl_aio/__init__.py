@@ -18,11 +18,20 @@ if TYPE_CHECKING:
     from flowctl_aio.component import Sink as Sink
     from flowctl_aio.component import Source as Source
     from flowctl_aio.config import FlowctlConfig as FlowctlConfig
+    from flowctl_aio.control.changes import Added as Added
+    from flowctl_aio.control.changes import Changed as Changed
+    from flowctl_aio.control.changes import Removed as Removed
+    from flowctl_aio.control.chunks import FailureClass as FailureClass
+    from flowctl_aio.control.chunks import VerificationError as VerificationError
     from flowctl_aio.control.lifecycle import State as State
+    from flowctl_aio.control.watch import Snapshot as Snapshot
     from flowctl_aio.errors import FlowctlError as FlowctlError
     from flowctl_aio.pipeline import Pipeline as Pipeline
     from flowctl_aio.pipeline import Progress as Progress
     from flowctl_aio.plane import EmbeddedControlPlane as EmbeddedControlPlane
+    from flowctl_aio.provider import MetricsProvider as MetricsProvider
+    from flowctl_aio.security import Admission as Admission
+    from flowctl_aio.security import ServerTls as ServerTls
     from flowctl_aio.session import FlowctlSession as FlowctlSession
     from flowctl_aio.transport.malloc import tune_malloc as tune_malloc
     from flowctl_aio.types import Ack as Ack
@@ -41,30 +50,39 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Ack": "types",
+    "Added": "control.changes",
+    "Admission": "security",
     "Batch": "batches",
+    "Changed": "control.changes",
     "Cursor": "types",
     "Dialect": "types",
     "EmbeddedControlPlane": "plane",
     "Epoch": "component",
     "Event": "types",
     "EventBatch": "batches",
+    "FailureClass": "control.chunks",
     "FlowctlConfig": "config",
     "FlowctlError": "errors",
     "FlowctlSession": "session",
     "Health": "types",
     "LedgerBatch": "batches",
     "LedgerRange": "types",
+    "MetricsProvider": "provider",
     "Pipeline": "pipeline",
     "Processor": "component",
     "Progress": "pipeline",
     "RawLedger": "types",
+    "Removed": "control.changes",
+    "ServerTls": "security",
     "ServiceInfo": "types",
     "ServiceStatus": "types",
     "ServiceType": "types",
     "Sink": "component",
+    "Snapshot": "control.watch",
     "Source": "component",
     "State": "control.lifecycle",
     "StreamRequest": "types",
+    "VerificationError": "control.chunks",
     "tune_malloc": "transport.malloc",
 }
 __all__ = ["__version__", *_HOMES]

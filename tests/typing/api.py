@@ -7,7 +7,10 @@ from typing import assert_type
 
 from flowctl_aio import (
     Ack,
+    Added,
+    Admission,
     Batch,
+    Changed,
     EmbeddedControlPlane,
     Epoch,
     Event,
@@ -20,10 +23,13 @@ from flowctl_aio import (
     Processor,
     Progress,
     RawLedger,
+    Removed,
+    ServerTls,
     ServiceInfo,
     ServiceStatus,
     ServiceType,
     Sink,
+    Snapshot,
     Source,
     State,
     StreamRequest,
@@ -60,7 +66,53 @@ class Numbers:
         return {"queue_depth": 3}
 
 
+class AsyncNumbers:
+    async def get_metrics(self) -> Mapping[str, float]:
+        return {"queue_depth": 3}
+
+
+async def numbers() -> Mapping[str, float]:
+    return {"a": 1.0}
+
+
 async def report(every: float) -> None: ...
+
+
+async def look_around(session: FlowctlSession) -> None:
+    assert_type(await session.get_service_status(), ServiceStatus)
+    for candidate in await session.discover(ServiceType.SOURCE, event_type="example.Ledger"):
+        assert_type(candidate.status, ServiceStatus)
+    async with session.watch(interval=5) as watch:
+        async for news in watch:
+            match news:
+                case Snapshot(services):
+                    assert_type(services, tuple[ServiceStatus, ...])
+                case Added(status) | Removed(status):
+                    assert_type(status, ServiceStatus)
+                case Changed(_, after, fields):
+                    assert_type(after, ServiceStatus)
+                    assert_type(fields, tuple[str, ...])
+    assert_type((await session.topology()).to_mermaid(), str)
+    async for change in session.changes():
+        assert_type(change.after, State)
+    async with session.run("ledgers", config="") as run, session.chunk(1, 2) as chunk:
+        run.counts.events_processed += 1
+        await chunk.phase("extract")
+    async with session.flow.subscribe() as signals:
+        async for signal in signals:
+            assert_type(signal.load, float)
+    await session.drain()
+    await session.aclose()
+
+
+async def guarded() -> None:
+    tls, admission = ServerTls("cert.pem", "key.pem"), Admission(frozenset({"token"}))
+    async with EmbeddedControlPlane(tls=tls, admission=admission, db="plane.db") as plane:
+        config = FlowctlConfig.load("ttp_arrow_processor", endpoint=plane.endpoint, tls_ca="ca.pem", token="token")
+        async with FlowctlSession(Ledgers(), config, metrics=numbers) as session:
+            await look_around(session)
+        async with FlowctlSession(Ledgers(), config, metrics=AsyncNumbers()):
+            pass
 
 
 async def main() -> None:
