@@ -27,6 +27,8 @@ from flowctl_aio.types import Health, ServiceInfo
 logger = logging.getLogger(__name__)
 # Over how long faults are counted against a component, in seconds.
 FAULT_WINDOW = 60.0
+# Between two looks at the lag of the loop, in seconds; a lag is told too short by so much at most.
+LAG_INTERVAL = 2.5
 
 
 class Pulse:
@@ -55,7 +57,8 @@ class Pulse:
         self.health: Health | None = None
         self.registration: Registration | None = None
         self.served: Served[Any] | None = None
-        self.lag = LoopLag(info.component_id)
+        # To wake an idle process for a look costs as much as a beat, so no more looks than the limit needs.
+        self.lag = LoopLag(info.component_id, interval=min(LAG_INTERVAL, config.loop_lag_timeout / 2))
         self._lifecycle, self._component, self._info = lifecycle, component, info
         self._provider = Provider(info.component_id, metrics, timeout=config.metrics_timeout)
         self._limits = Limits(

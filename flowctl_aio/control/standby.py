@@ -17,8 +17,9 @@ from flowctl_aio import _wire as wire
 from flowctl_aio.errors import FlowctlError
 
 logger = logging.getLogger(__name__)
-# How late a beat may be before the thread sends it, as a part of the interval.
-SLACK = 0.1
+# How late a beat may be before the thread sends it, as a part of the interval. A beat of the loop is early by up to a
+# tenth, so this comes on top of that.
+SLACK = 0.03
 JOIN_TIMEOUT = 1.0
 
 

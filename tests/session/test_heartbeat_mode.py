@@ -36,7 +36,11 @@ def threads() -> list[str]:
 @pytest.mark.parametrize("dialect", ["v1", "classic"])
 async def test_a_thread_beats_while_the_loop_is_blocked(plane_process, until, dialect):
     config = FlowctlConfig(
-        endpoint=plane_process, heartbeat_interval=INTERVAL, heartbeat_mode="thread", dialect=dialect
+        endpoint=plane_process,
+        heartbeat_interval=INTERVAL,
+        heartbeat_mode="thread",
+        dialect=dialect,
+        loop_lag_timeout=0.5,
     )
     async with FlowctlSession(INFO, config) as session:
         await until(lambda: session.metrics()["heartbeats_total"] >= 1)
