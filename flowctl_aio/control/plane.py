@@ -33,12 +33,14 @@ class PlaneClient:
     """Talks to the control plane at the other end of `channel`.
 
     Attributes:
-        dialect: what is spoken; None until the first registration has found out.
+        dialect: what is spoken; None until the first registration has found out. Each later one finds out anew,
+            for another plane may stand there by then.
     """
 
     def __init__(self, channel: Channel, config: FlowctlConfig) -> None:
         self._channel, self._config = channel, config
-        self.dialect = None if config.dialect == "auto" else Dialect(config.dialect)
+        self._wanted = None if config.dialect == "auto" else Dialect(config.dialect)
+        self.dialect = self._wanted
 
     @property
     def peer(self) -> str:
@@ -168,12 +170,12 @@ class PlaneClient:
             return await classic()
 
     async def _either(self, v1: Callable[[], Awaitable[T]], classic: Callable[[], Awaitable[T]]) -> T:
-        """Ask in the dialect that is spoken; if none is chosen yet, try v1 and remember what worked."""
-        if self.dialect is not Dialect.CLASSIC:
+        """Ask in the dialect that is wanted; if none is, try v1 first, and speak what worked from now on."""
+        if self._wanted is not Dialect.CLASSIC:
             try:
                 answer = await v1()
             except UnimplementedError:
-                if self.dialect is Dialect.V1:
+                if self._wanted is Dialect.V1:
                     raise
             else:
                 self.dialect = Dialect.V1

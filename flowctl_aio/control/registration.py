@@ -18,7 +18,13 @@ from flowctl_aio.control.ownership import Ownership
 from flowctl_aio.control.plane import PlaneClient
 from flowctl_aio.control.side_channel import side_channel
 from flowctl_aio.control.standby import Standby
-from flowctl_aio.errors import ControlError, NotRegisteredError, PlaneUnavailableError, RegistrationError
+from flowctl_aio.errors import (
+    ControlError,
+    NotRegisteredError,
+    PlaneUnavailableError,
+    RegistrationError,
+    UnimplementedError,
+)
 from flowctl_aio.observe.repeats import Repeats
 from flowctl_aio.types import Dialect, Health, ServiceInfo, ServiceType
 
@@ -151,9 +157,10 @@ class Registration:
                 await self._register("lapsed")
             try:
                 await self._beat()
-            except NotRegisteredError:
-                # It restarted, or somebody removed the entry: register again at once, and beat.
-                logger.warning("%s is unknown to the plane; registering again", self.service_id)
+            except (NotRegisteredError, UnimplementedError) as error:
+                # It restarted, somebody removed the entry, or a plane of the other dialect stands in its place:
+                # register again at once, and beat.
+                logger.warning("%s is unknown to the plane, and registers again: %s", self.service_id, error)
                 self.is_registered = False
                 await self._register("forgotten")
                 await self._beat()

@@ -153,3 +153,29 @@ async def test_without_a_plane_streams_by_address_work():
         with pytest.raises(UsageError, match="no control plane"):
             async with session.source():
                 pass
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "spoken"),
+    [
+        ((Dialect.V1,), (Dialect.CLASSIC,), Dialect.CLASSIC),
+        ((Dialect.CLASSIC,), (Dialect.V1,), Dialect.V1),
+        ((Dialect.CLASSIC,), tuple(Dialect), Dialect.V1),
+    ],
+)
+async def test_a_plane_of_another_dialect_that_takes_the_place_of_the_first_is_spoken_to_in_its_own(
+    config, before, after, spoken
+):
+    async with EmbeddedControlPlane(dialects=before) as first:
+        session = FlowctlSession(INFO, replace(config, endpoint=first.endpoint))
+        await session.__aenter__()
+    try:
+        with anyio.fail_after(10):
+            await session.wait_for(State.DEGRADED)
+            async with EmbeddedControlPlane(first.endpoint, dialects=after) as second:
+                await second.wait_for_service("svc", Health.HEALTHY)
+                await session.wait_for(State.REGISTERED)
+                assert session.dialect is spoken
+                await session.aclose()
+    finally:
+        await session.aclose()
