@@ -8,10 +8,11 @@ an owner task enters the whole nest, says that it stands, and leaves it again wh
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from anyio import CancelScope
+from anyio import CancelScope, current_effective_deadline
 
 from flowctl_aio.errors import UsageError
 
@@ -112,3 +113,12 @@ def lone(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
+
+
+def is_cancelled() -> bool:
+    """Whether somebody has cancelled the current task, or a scope around it.
+
+    Libraries raise CancelledError also where nobody has; passed on, it would end a task without a word.
+    """
+    task = asyncio.current_task()
+    return (task is not None and task.cancelling() > 0) or current_effective_deadline() == -math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
@@ -20,7 +21,7 @@ from flowctl_aio.observe.process import rss_bytes
 from flowctl_aio.observe.rate import Rate
 from flowctl_aio.observe.repeats import Repeats
 from flowctl_aio.observe.standard import Facts, standard_metrics
-from flowctl_aio.provider import Metrics, Provider
+from flowctl_aio.provider import Metrics, Provider, checked_numbers
 from flowctl_aio.serving import Served
 from flowctl_aio.types import Health, ServiceInfo
 
@@ -110,8 +111,8 @@ class Pulse:
         if self._component is None:
             return {}
         try:
-            return {str(name): float(number) for name, number in self._component.metrics().items()}
-        except Exception as error:  # noqa: BLE001 - a user's code may raise anything, and must not stop the beats
+            return checked_numbers(self._component.metrics())
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's code may raise anything
             self._repeats.failed("metrics", "%s: its metrics failed: %r", self._info.component_id, error)
             return {}
 
@@ -180,7 +181,7 @@ class Pulse:
             return Health.HEALTHY
         try:
             return Health(self._component.health())
-        except Exception as error:  # noqa: BLE001 - a user's code may raise anything, and must not stop the beats
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's code may raise anything
             self._repeats.failed("probe", "%s: the health probe failed: %r", self._info.component_id, error)
             return Health.UNHEALTHY
 
