@@ -190,7 +190,7 @@ class Inquiry:
     def _service_id(self) -> str:
         self._life.ask()
         assert self._life.registration is not None
-        return self._life.registration.service_id
+        return self._life.registration.id_at_plane
 
     def _plane(self) -> PlaneClient:
         self._life.ask()

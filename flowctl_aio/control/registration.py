@@ -76,9 +76,15 @@ class Registration:
         self._repeats = Repeats(logger, fields={"component_id": info.component_id})
         self.service_id = simulated_id(info.service_type)
         self.is_registered = False
+        self._may_be_known = False
         self.registrations = self.beats = self.missed_beats = self.rejected_beats = 0
         self._failures = self._rejections = 0
         self._heard_at = 0.0
+
+    @property
+    def id_at_plane(self) -> str:
+        """What the service is called towards the plane: the id that it gave, or the one that is proposed to it."""
+        return self.service_id if self.registrations else self._info.component_id
 
     @property
     def seconds_since_heard(self) -> float | None:
@@ -118,16 +124,16 @@ class Registration:
         interval = self._config.heartbeat_interval
         due = anyio.current_time()
         while True:
-            were_away = self._failures > 0
+            were_away, began = self._failures > 0, anyio.current_time()
             if await self._step():
                 now = anyio.current_time()
                 if were_away:
                     # All that were waiting for the plane were heard in the same moment: spread them again.
                     due = now - interval * random.uniform(0, 0.5)
-                # The grid does not drift; beats that are due already are one beat.
-                due = max(due + interval, now)
-                if self._standby is not None:
-                    self._standby.expect(due - now)
+                # The grid does not drift; all beats that were due when this one began are this one.
+                due = due + interval if due + interval > began else began + interval
+                if self._standby is not None and self.is_registered:
+                    self._standby.expect(max(due - now, 0.0))
                 await anyio.sleep_until(due - random.uniform(0, JITTER * interval))
             else:
                 most = min(BACKOFF_MOST, interval)
@@ -139,14 +145,18 @@ class Registration:
 
         Cancellation: the plane may or may not have the entry still.
         """
-        if not self.is_registered:
+        if not self._may_be_known:
             return
-        self.is_registered = False
+        self.is_registered = self._may_be_known = False
+        if self._standby is not None:
+            self._standby.rest()
         try:
             with anyio.fail_after(self._config.unregister_timeout):
-                await self._plane.unregister(self.service_id)
+                await self._plane.unregister(self.id_at_plane)
         except (ControlError, TimeoutError) as error:
-            logger.warning("%s could not unregister: %s", self.service_id, error)
+            # Whoever never registered most likely has nothing to take back.
+            level = logging.WARNING if self.registrations else logging.DEBUG
+            logger.log(level, "%s could not unregister: %s", self.service_id, error)
 
     async def _step(self) -> bool:
         """Register if need be, and beat once; tell whether the plane has answered, be it with a refusal."""
@@ -189,15 +199,17 @@ class Registration:
         )
 
     async def _register(self, reason: str = "") -> None:
+        # Whatever becomes of this, the plane may have the entry, also if no answer comes: the farewell takes it back.
+        was_known, self._may_be_known = self._may_be_known, True
         try:
             service_id = await self._plane.register(
                 self._info, timeout=self._config.register_timeout, patient=self._failures > 0
             )
-        except anyio.get_cancelled_exc_class():
-            # The plane may have the entry, under the id that we proposed: the farewell takes it back.
-            if not self.is_registered:
-                self.service_id, self.is_registered = self._info.component_id, True
+        except RegistrationError:
+            self._may_be_known = was_known
             raise
+        if self.registrations and service_id != self.service_id:
+            logger.info("%s is called %s by the plane from now on", self.service_id, service_id)
         self.service_id, self.is_registered = service_id, True
         self.registrations += 1
         if self.registrations > 1:

@@ -13,12 +13,13 @@ import pytest
 
 from flowctl_aio import EmbeddedControlPlane, FlowctlConfig, FlowctlSession
 from flowctl_aio.control.lifecycle import State
-from flowctl_aio.errors import PeerNotFoundError, RegistrationError, UsageError
+from flowctl_aio.errors import NotRegisteredError, PeerNotFoundError, RegistrationError, UsageError
 from flowctl_aio.plane.classic import SERVICE as CLASSIC_SERVICE
 from flowctl_aio.plane.classic import ClassicControlPlane
 from flowctl_aio.plane.registry import Registry
 from flowctl_aio.plane.runs import Runs
 from flowctl_aio.transport.server import open_server
+from flowctl_aio.transport.status import Refused
 from flowctl_aio.types import Dialect, Health, ServiceType
 
 from .conftest import INFO, Numbers, ids, is_uncancelled
@@ -179,3 +180,22 @@ async def test_a_plane_of_another_dialect_that_takes_the_place_of_the_first_is_s
                 await session.aclose()
     finally:
         await session.aclose()
+
+
+async def test_a_simulated_id_is_never_sent_not_even_in_a_question(config):
+    asked = []
+
+    async def gate(method, request):
+        asked.append(str(request))
+        if method.endswith(("/RegisterComponent", "/Register")):
+            raise Refused("UNAVAILABLE", "not yet")
+
+    async with EmbeddedControlPlane(gate=gate) as plane:
+        async with FlowctlSession(INFO, replace(config, endpoint=plane.endpoint)) as session:
+            assert session.service_id.startswith("sim-")
+            with pytest.raises(NotRegisteredError, match="svc"):
+                await session.get_service_status()
+            async with session.chunk(1, 2):
+                pass
+        assert [chunk.component_id for chunk in plane.chunks()] == ["svc"]
+    assert not any("sim-" in text for text in asked)
