@@ -65,6 +65,7 @@ class Pulse:
         self._repeats = Repeats(logger, fields={"component_id": info.component_id})
         self._rows, self._done, self._faults = Rate(), Rate(FAULT_WINDOW), Rate(FAULT_WINDOW)
         self._said = Health.HEALTHY
+        self._seen = Vitals()
         self._born = time.monotonic()
 
     async def take(self) -> tuple[Health, Mapping[str, float]]:
@@ -79,7 +80,10 @@ class Pulse:
         """Bring a beat up to date that goes out while the loop is blocked. Called from the thread that sends it."""
         health = Health.STOPPING if self._lifecycle.state is State.DRAINING else self.health
         if health is None:
-            health = assess(self._vitals(self._said), self._limits).health
+            # The loop's own counts may change under a thread that looks at them, so it takes what the loop last saw.
+            stalled_for = self.served.work.longest if self.served is not None else 0.0
+            seen = replace(self._seen, loop_lag=self.lag.seconds, stalled_for=stalled_for)
+            health = assess(seen, self._limits).health
         refresh_beat(beat, health, {"loop_lag_seconds": self.lag.seconds, "uptime_seconds": self.uptime})
 
     @property
@@ -98,7 +102,8 @@ class Pulse:
             return Verdict(Health.STOPPING, ("it is draining",))
         if self.health is not None:
             return Verdict(self.health, () if self.health is Health.HEALTHY else ("it was set so",))
-        return assess(self._vitals(self._said), self._limits)
+        self._seen = self._vitals()
+        return assess(self._seen, self._limits)
 
     def read_metrics(self) -> dict[str, float]:
         """The standard numbers, the session's, the component's, and the provider's last ones; the later win."""
@@ -162,14 +167,14 @@ class Pulse:
             websocket_connections=_count(own, "websocket_connections"),
         )
 
-    def _vitals(self, said: Health) -> Vitals:
+    def _vitals(self) -> Vitals:
         if self.served is None:
-            return Vitals(said=said, loop_lag=self.lag.seconds)
+            return Vitals(said=self._said, loop_lag=self.lag.seconds)
         now, work, faults = time.monotonic(), self.served.work, self.served.traffic.faults
         self._done.note(work.done, now)
         self._faults.note(faults, now)
         return Vitals(
-            said=said,
+            said=self._said,
             loop_lag=self.lag.seconds,
             stalled_for=work.longest,
             attempts=min(work.done, self._done.per_second(now) * FAULT_WINDOW),
