@@ -9,6 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from flowctl_aio import FlowctlSession
+from flowctl_aio.errors import UsageError
 from flowctl_aio.types import Health
 
 from .conftest import INFO, Numbers
@@ -85,3 +86,10 @@ async def test_a_component_that_cannot_tell_its_numbers_goes_on_beating(plane, c
         with anyio.fail_after(5):
             await plane.wait_until(lambda: session.metrics()["heartbeats_total"] >= 3)
         assert plane.services()[0].metrics["service_status"] == 1
+
+
+async def test_a_health_that_is_none_is_refused_where_it_is_set(plane, config):
+    async with FlowctlSession(INFO, config) as session:
+        with pytest.raises(UsageError, match="not 'fine'"):
+            session.health = "fine"
+        session.health = None
