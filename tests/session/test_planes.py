@@ -12,13 +12,15 @@ import anyio.lowlevel
 import pytest
 
 from flowctl_aio import EmbeddedControlPlane, FlowctlConfig, FlowctlSession
+from flowctl_aio import _wire as wire
 from flowctl_aio.control.lifecycle import State
-from flowctl_aio.errors import NotRegisteredError, PeerNotFoundError, RegistrationError, UsageError
+from flowctl_aio.errors import ControlError, NotRegisteredError, PeerNotFoundError, RegistrationError, UsageError
 from flowctl_aio.plane.classic import SERVICE as CLASSIC_SERVICE
 from flowctl_aio.plane.classic import ClassicControlPlane
 from flowctl_aio.plane.registry import Registry
 from flowctl_aio.plane.runs import Runs
-from flowctl_aio.transport.server import open_server
+from flowctl_aio.plane.v1 import SERVICE as V1_SERVICE
+from flowctl_aio.transport.server import UnaryMethod, open_server
 from flowctl_aio.transport.status import Refused
 from flowctl_aio.types import Dialect, Health, ServiceType
 
@@ -199,3 +201,47 @@ async def test_a_simulated_id_is_never_sent_not_even_in_a_question(config):
                 pass
         assert [chunk.component_id for chunk in plane.chunks()] == ["svc"]
     assert not any("sim-" in text for text in asked)
+
+
+class Garbled:
+    def SerializeToString(self) -> bytes:
+        return b"\xff\xff\xff"
+
+
+async def garble(request):
+    return Garbled()
+
+
+async def test_an_answer_that_cannot_be_read_is_a_refusal_and_ends_nothing(config, until):
+    async def register(request):
+        return wire.v1.RegisterResponse(service_id="svc")
+
+    v1 = {
+        "RegisterComponent": UnaryMethod(register, wire.v1.RegisterRequest),
+        "Heartbeat": UnaryMethod(garble, wire.v1.HeartbeatRequest),
+        "ListComponents": UnaryMethod(garble, wire.v1.ListComponentsRequest),
+    }
+    async with (
+        open_server({V1_SERVICE: v1}) as server,
+        FlowctlSession(INFO, replace(config, endpoint=server.endpoint)) as session,
+    ):
+        with pytest.raises(ControlError, match="no ListComponentsResponse"):
+            await session.list_services()
+        await until(lambda: session.metrics()["heartbeats_rejected_total"] >= 3)
+        assert session.state is State.DEGRADED
+
+
+async def test_a_registration_that_cannot_be_read_is_refused(config):
+    v1 = {"RegisterComponent": UnaryMethod(garble, wire.v1.RegisterRequest)}
+    async with open_server({V1_SERVICE: v1}) as server:
+        with pytest.raises(RegistrationError, match="no RegisterResponse"):
+            async with FlowctlSession(INFO, replace(config, endpoint=server.endpoint)):
+                pytest.fail("entered")
+
+
+async def test_who_is_registered_again_finds_itself_in_the_next_list(plane, config, until):
+    async with FlowctlSession(INFO, replace(config, query_max_age=3600.0)) as session:
+        plane.forget()
+        assert await session.list_services() == []
+        await until(lambda: session.metrics()["registrations_total"] == 2)
+        assert [status.service_id for status in await session.list_services()] == ["svc"]
