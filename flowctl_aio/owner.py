@@ -30,7 +30,7 @@ class OwnerTask:
     def __init__(self, main: Callable[[Started], Awaitable[None]], *, name: str) -> None:
         self._main, self._name = main, name
         self._task: asyncio.Task[None] | None = None
-        self._scope = CancelScope()
+        self._scope: CancelScope | None = None
 
     def is_running(self) -> bool:
         return self._task is not None and not self._task.done()
@@ -94,17 +94,19 @@ class OwnerTask:
 
     def cancel(self) -> None:
         """Stop `main` at once; `wait` tells when it is done."""
-        self._scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
 
     def _start(self, started: Started) -> asyncio.Task[None]:
         if self._task is not None:
             raise UsageError(f"{self._name} was started before; make a new one")
+        self._scope = CancelScope()
         # The one task without a task group: its owner is the object that holds it, which awaits it in `wait`.
-        self._task = asyncio.create_task(self._run(started), name=self._name)  # noqa: TID251
+        self._task = asyncio.create_task(self._run(started, self._scope), name=self._name)  # noqa: TID251
         return self._task
 
-    async def _run(self, started: Started) -> None:
-        with self._scope:
+    async def _run(self, started: Started, scope: CancelScope) -> None:
+        with scope:
             await self._main(started)
 
 
