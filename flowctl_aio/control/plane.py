@@ -27,6 +27,8 @@ from flowctl_aio.types import Dialect, Health, ServiceInfo, ServiceStatus
 T = TypeVar("T")
 CLASSIC = "/flowctl.ControlPlane"
 V1 = "/flowctl.v1.ControlPlaneService"
+# Questions in a row that nobody answers, after which the connection is dialled anew.
+MOST_UNANSWERED = 2
 
 
 class PlaneClient:
@@ -41,6 +43,7 @@ class PlaneClient:
         self._channel, self._config = channel, config
         self._wanted = None if config.dialect == "auto" else Dialect(config.dialect)
         self.dialect = self._wanted
+        self._unanswered = 0
 
     @property
     def peer(self) -> str:
@@ -204,11 +207,18 @@ class PlaneClient:
         Cancellation: whether the plane acted on it is unknown.
         """
         try:
-            return await call_unary(self._channel, method, request, answer, timeout=timeout, wait_for_ready=patient)
+            answered = await call_unary(self._channel, method, request, answer, timeout=timeout, wait_for_ready=patient)
         except DeadlineExceededError as error:
+            self._unanswered += 1
+            if self._unanswered >= MOST_UNANSWERED:
+                self._unanswered = 0
+                self._channel.redial()
             raise PlaneUnavailableError(f"did not answer within {timeout:g} s: {error}") from error
         except StreamError as error:
+            self._unanswered = 0
             _raise(error, method)
+        self._unanswered = 0
+        return answered
 
 
 def refresh_beat(beat: Any, health: Health, metrics: Mapping[str, float]) -> None:

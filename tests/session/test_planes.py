@@ -20,6 +20,7 @@ from flowctl_aio.plane.classic import ClassicControlPlane
 from flowctl_aio.plane.registry import Registry
 from flowctl_aio.plane.runs import Runs
 from flowctl_aio.plane.v1 import SERVICE as V1_SERVICE
+from flowctl_aio.testing.link import open_link
 from flowctl_aio.transport.server import UnaryMethod, open_server
 from flowctl_aio.transport.status import Refused
 from flowctl_aio.types import Dialect, Health, ServiceType
@@ -245,3 +246,16 @@ async def test_who_is_registered_again_finds_itself_in_the_next_list(plane, conf
         assert await session.list_services() == []
         await until(lambda: session.metrics()["registrations_total"] == 2)
         assert [status.service_id for status in await session.list_services()] == ["svc"]
+
+
+async def test_a_connection_that_died_without_a_word_is_dialled_anew(plane, config, until):
+    async with open_link(plane.endpoint) as link:
+        config = replace(config, endpoint=link.endpoint, heartbeat_timeout=0.2, register_timeout=0.5)
+        async with FlowctlSession(INFO, config) as session:
+            await until(lambda: session.metrics()["heartbeats_total"] >= 2)
+            link.strand()
+            with anyio.fail_after(10):
+                await session.wait_for(State.DEGRADED)
+                await session.wait_for(State.REGISTERED)
+            assert link.accepted == 2
+    assert ids(plane) == []
