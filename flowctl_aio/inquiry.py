@@ -87,13 +87,16 @@ class Inquiry:
     def watch(self, *, interval: float | None = None, metrics: bool = False) -> Watch:
         """What the plane knows, first as a snapshot, then as changes: `async for news in session.watch()`.
 
+        It ends with the session.
+
         Args:
             interval: seconds between two looks; `watch_interval` if not given.
             metrics: whether new numbers are news.
         """
-        return Watch(
-            self._life.ask().list_services, interval=interval or self._life.config.watch_interval, metrics=metrics
-        )
+        pause = self._life.config.watch_interval if interval is None else interval
+        watch = Watch(self._life.ask().list_services, interval=pause, metrics=metrics)
+        self._life.watches.add(watch)
+        return watch
 
     async def topology(self) -> Topology:
         """Who feeds whom, by event types.
@@ -190,7 +193,7 @@ class Inquiry:
     def _service_id(self) -> str:
         self._life.ask()
         assert self._life.registration is not None
-        return self._life.registration.service_id
+        return self._life.registration.id_at_plane
 
     def _plane(self) -> PlaneClient:
         self._life.ask()

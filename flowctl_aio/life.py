@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import anyio
 from anyio.abc import TaskGroup
@@ -20,6 +21,7 @@ from flowctl_aio.control.lifecycle import Lifecycle, State
 from flowctl_aio.control.plane import PlaneClient
 from flowctl_aio.control.registration import Registration
 from flowctl_aio.control.standby import Standby
+from flowctl_aio.control.watch import Watch
 from flowctl_aio.errors import ControlError, FlowctlError, SessionClosedError, UsageError
 from flowctl_aio.observe.pages import HealthPages, open_health_pages
 from flowctl_aio.owner import OwnerTask, Started
@@ -43,6 +45,7 @@ class Life:
     Attributes:
         lifecycle, pulse, peers, flow: there from the beginning.
         server, plane, registration, directory, pages: there once they are up; None if the settings want none.
+        watches: those that end with it.
         tasks: what runs beside the user's block, while it does.
         fault: what a component did wrong, if that is to end the session.
     """
@@ -70,6 +73,7 @@ class Life:
         self.registration: Registration | None = None
         self.directory: Directory | None = None
         self.pages: HealthPages | None = None
+        self.watches: WeakSet[Watch] = WeakSet()
         self.tasks: TaskGroup | None = None
         self.fault: Exception | None = None
         self.host: asyncio.Task[Any] | None = None
@@ -95,6 +99,8 @@ class Life:
         """
         self.stop.set()
         self.left.set()
+        if self.lifecycle.state is State.IDLE and not self.owner.is_running():
+            self.lifecycle.move(State.CLOSED)
         try:
             await self.owner.join()
         except asyncio.CancelledError:
@@ -188,9 +194,10 @@ class Life:
             self.lifecycle,
             self.pulse.take,
             self._stand_by(stack) if config.heartbeat_mode == "thread" else None,
-            self.sight.note_registration,
+            self._note_registration,
         )
         stack.push_async_callback(self._farewell, registration)
+        stack.callback(self._end_watches)
         await registration.attempt_first()
 
     def _stand_by(self, stack: AsyncExitStack) -> Standby:
@@ -220,6 +227,15 @@ class Life:
             except ControlError as error:
                 logger.debug("%s does not know the load of the pipeline: %s", self.info.component_id, error)
             await anyio.sleep(self.config.watch_interval)
+
+    def _note_registration(self, reason: str) -> None:
+        if self.directory is not None:
+            self.directory.forget()  # whatever it was told before, we were not in it
+        self.sight.note_registration(reason)
+
+    def _end_watches(self) -> None:
+        for watch in list(self.watches):
+            watch.close()
 
     async def _farewell(self, registration: Registration) -> None:
         with anyio.CancelScope(shield=True):

@@ -8,10 +8,11 @@ an owner task enters the whole nest, says that it stands, and leaves it again wh
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from anyio import CancelScope
+from anyio import CancelScope, current_effective_deadline
 
 from flowctl_aio.errors import UsageError
 
@@ -29,7 +30,7 @@ class OwnerTask:
     def __init__(self, main: Callable[[Started], Awaitable[None]], *, name: str) -> None:
         self._main, self._name = main, name
         self._task: asyncio.Task[None] | None = None
-        self._scope = CancelScope()
+        self._scope: CancelScope | None = None
 
     def is_running(self) -> bool:
         return self._task is not None and not self._task.done()
@@ -93,17 +94,19 @@ class OwnerTask:
 
     def cancel(self) -> None:
         """Stop `main` at once; `wait` tells when it is done."""
-        self._scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
 
     def _start(self, started: Started) -> asyncio.Task[None]:
         if self._task is not None:
             raise UsageError(f"{self._name} was started before; make a new one")
+        self._scope = CancelScope()
         # The one task without a task group: its owner is the object that holds it, which awaits it in `wait`.
-        self._task = asyncio.create_task(self._run(started), name=self._name)  # noqa: TID251
+        self._task = asyncio.create_task(self._run(started, self._scope), name=self._name)  # noqa: TID251
         return self._task
 
-    async def _run(self, started: Started) -> None:
-        with self._scope:
+    async def _run(self, started: Started, scope: CancelScope) -> None:
+        with scope:
             await self._main(started)
 
 
@@ -112,3 +115,12 @@ def lone(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
+
+
+def is_cancelled() -> bool:
+    """Whether somebody has cancelled the current task, or a scope around it.
+
+    Libraries raise CancelledError also where nobody has; passed on, it would end a task without a word.
+    """
+    task = asyncio.current_task()
+    return (task is not None and task.cancelling() > 0) or current_effective_deadline() == -math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from flowctl_aio.observe.repeats import Repeats
+from flowctl_aio.owner import is_cancelled
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ class Provider:
         try:
             with anyio.fail_after(self._timeout):
                 answer = await self._answer(self._ask)
-            numbers = {str(name): float(number) for name, number in answer.items()}
+            numbers = checked_numbers(answer)
         except TimeoutError:
             self._repeats.failed("slow", "%s: no metrics within %g s", self._who, self._timeout)
             numbers = {}
@@ -76,6 +78,14 @@ class Provider:
         return numbers
 
     async def _answer(self, ask: Callable[[], Any]) -> Any:
+        try:
+            return await self._awaited(ask)
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            raise RuntimeError("CancelledError out of nowhere") from error
+
+    async def _awaited(self, ask: Callable[[], Any]) -> Any:
         if inspect.iscoroutinefunction(ask):
             return await ask()
         if self._is_busy:
@@ -91,4 +101,14 @@ class Provider:
             self._is_busy = False
 
 
-__all__ = ["AsyncMetricsProvider", "Metrics", "MetricsProvider", "Provider"]
+def checked_numbers(numbers: Mapping[Any, Any]) -> dict[str, float]:
+    """What a user's code gave as its numbers, in a form that can be sent.
+
+    Raises:
+        Exception: whatever `numbers` and what is in it raise; they may be anything.
+    """
+    # A lone surrogate, as file names may have it, is a character of str, but goes into no message.
+    return {str(name).encode(errors="replace").decode(): float(number) for name, number in numbers.items()}
+
+
+__all__ = ["AsyncMetricsProvider", "Metrics", "MetricsProvider", "Provider", "checked_numbers"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
@@ -20,7 +21,7 @@ from flowctl_aio.observe.process import ResidentMemory
 from flowctl_aio.observe.rate import Rate
 from flowctl_aio.observe.repeats import Repeats
 from flowctl_aio.observe.standard import Facts, standard_metrics
-from flowctl_aio.provider import Metrics, Provider
+from flowctl_aio.provider import Metrics, Provider, checked_numbers
 from flowctl_aio.serving import Served
 from flowctl_aio.types import Health, ServiceInfo
 
@@ -68,6 +69,7 @@ class Pulse:
         self._rows, self._done, self._faults = Rate(), Rate(FAULT_WINDOW), Rate(FAULT_WINDOW)
         self._memory = ResidentMemory()
         self._said = Health.HEALTHY
+        self._seen = Vitals()
         self._born = time.monotonic()
 
     async def take(self) -> tuple[Health, Mapping[str, float]]:
@@ -82,7 +84,10 @@ class Pulse:
         """Bring a beat up to date that goes out while the loop is blocked. Called from the thread that sends it."""
         health = Health.STOPPING if self._lifecycle.state is State.DRAINING else self.health
         if health is None:
-            health = assess(self._vitals(self._said), self._limits).health
+            # The loop's own counts may change under a thread that looks at them, so it takes what the loop last saw.
+            stalled_for = self.served.work.longest if self.served is not None else 0.0
+            seen = replace(self._seen, loop_lag=self.lag.seconds, stalled_for=stalled_for)
+            health = assess(seen, self._limits).health
         refresh_beat(beat, health, {"loop_lag_seconds": self.lag.seconds, "uptime_seconds": self.uptime})
 
     @property
@@ -101,7 +106,8 @@ class Pulse:
             return Verdict(Health.STOPPING, ("it is draining",))
         if self.health is not None:
             return Verdict(self.health, () if self.health is Health.HEALTHY else ("it was set so",))
-        return assess(self._vitals(self._said), self._limits)
+        self._seen = self._vitals()
+        return assess(self._seen, self._limits)
 
     def read_metrics(self) -> dict[str, float]:
         """The standard numbers, the session's, the component's, and the provider's last ones; the later win."""
@@ -114,8 +120,8 @@ class Pulse:
         if self._component is None:
             return {}
         try:
-            return {str(name): float(number) for name, number in self._component.metrics().items()}
-        except Exception as error:  # noqa: BLE001 - a user's code may raise anything, and must not stop the beats
+            return checked_numbers(self._component.metrics())
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's code may raise anything
             self._repeats.failed("metrics", "%s: its metrics failed: %r", self._info.component_id, error)
             return {}
 
@@ -165,14 +171,14 @@ class Pulse:
             websocket_connections=_count(own, "websocket_connections"),
         )
 
-    def _vitals(self, said: Health) -> Vitals:
+    def _vitals(self) -> Vitals:
         if self.served is None:
-            return Vitals(said=said, loop_lag=self.lag.seconds)
+            return Vitals(said=self._said, loop_lag=self.lag.seconds)
         now, work, faults = time.monotonic(), self.served.work, self.served.traffic.faults
         self._done.note(work.done, now)
         self._faults.note(faults, now)
         return Vitals(
-            said=said,
+            said=self._said,
             loop_lag=self.lag.seconds,
             stalled_for=work.longest,
             attempts=min(work.done, self._done.per_second(now) * FAULT_WINDOW),
@@ -184,7 +190,7 @@ class Pulse:
             return Health.HEALTHY
         try:
             return Health(self._component.health())
-        except Exception as error:  # noqa: BLE001 - a user's code may raise anything, and must not stop the beats
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's code may raise anything
             self._repeats.failed("probe", "%s: the health probe failed: %r", self._info.component_id, error)
             return Health.UNHEALTHY
 

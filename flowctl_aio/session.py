@@ -128,6 +128,8 @@ class FlowctlSession(Inquiry):
 
     @health.setter
     def health(self, health: Health | None) -> None:
+        if not isinstance(health, Health | None):
+            raise UsageError(f"the health of a session is a Health or None, not {health!r}")
         self._life.pulse.health = health
 
     def read_health(self) -> Health:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import anyio
@@ -98,3 +99,41 @@ async def test_it_says_when_it_works_again(caplog):
     assert [await provider.ask(), await provider.ask()] == [{}, {"a": 1.0}]
     assert "failed: RuntimeError('disk')" in caplog.text
     assert "answers again" in caplog.text
+
+
+def cancelled_in_a_thread():
+    raise asyncio.CancelledError
+
+
+async def cancelled_on_the_loop():
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("metrics", [cancelled_in_a_thread, cancelled_on_the_loop])
+async def test_a_cancellation_out_of_nowhere_is_a_fault_like_any_other(caplog, metrics):
+    assert await of(metrics).ask() == {}
+    assert "CancelledError out of nowhere" in caplog.text
+
+
+async def test_a_cancellation_of_the_asker_is_one():
+    asked = []
+
+    async def hang():
+        asked.append(1)
+        await anyio.sleep_forever()
+
+    async def ask():
+        await of(hang, timeout=60).ask()
+        asked.append("went on")
+
+    task = asyncio.create_task(ask())
+    while not asked:
+        await anyio.lowlevel.checkpoint()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert asked == [1]
+
+
+async def test_a_name_that_goes_into_no_message_is_made_one_that_does():
+    assert await of(lambda: {"a\ud800": 1}).ask() == {"a?": 1.0}

@@ -12,7 +12,7 @@ import anyio
 
 from flowctl_aio import _wire as wire
 from flowctl_aio.control.plane import CLASSIC, PlaneClient
-from flowctl_aio.control.runs import MAX_ERROR_CHARS
+from flowctl_aio.control.runs import told
 from flowctl_aio.errors import CodecError, ConfigError, ControlError, SchemaMismatchError, UnimplementedError
 from flowctl_aio.types import NOTHING
 
@@ -115,7 +115,7 @@ class ChunkRecord:
             found = failure_class_of(error)
             chunk.status = wire.ChunkStatus.CHUNK_STATUS_FAILED
             chunk.failure_class = wire.FailureClass.ValueType(found)
-            chunk.error = f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS]
+            chunk.error = told(error)
             chunk.recommended_action = _ACTIONS.get(found, "rerun_chunk")
         else:
             chunk.status = wire.ChunkStatus.CHUNK_STATUS_ABORTED
@@ -173,9 +173,9 @@ async def open_chunk(
     )
     chunk.started_at.FromDatetime(datetime.now(UTC))
     record = ChunkRecord(plane, chunk, timeout=timeout)
-    await record.phase("")
     ended_by: BaseException | None = None
     try:
+        await record.phase("")  # in here, for if it is cancelled the plane may have the record all the same
         yield record
     except BaseException as error:
         ended_by = error

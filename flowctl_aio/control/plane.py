@@ -28,18 +28,23 @@ from flowctl_aio.types import Dialect, Health, ServiceInfo, ServiceStatus
 T = TypeVar("T")
 CLASSIC = "/flowctl.ControlPlane"
 V1 = "/flowctl.v1.ControlPlaneService"
+# Questions in a row that nobody answers, after which the connection is dialled anew.
+MOST_UNANSWERED = 2
 
 
 class PlaneClient:
     """Talks to the control plane at the other end of `channel`.
 
     Attributes:
-        dialect: what is spoken; None until the first registration has found out.
+        dialect: what is spoken; None until the first registration has found out. Each later one finds out anew,
+            for another plane may stand there by then.
     """
 
     def __init__(self, channel: Channel, config: FlowctlConfig) -> None:
         self._channel, self._config = channel, config
-        self.dialect = None if config.dialect == "auto" else Dialect(config.dialect)
+        self._wanted = None if config.dialect == "auto" else Dialect(config.dialect)
+        self.dialect = self._wanted
+        self._unanswered = 0
 
     @property
     def peer(self) -> str:
@@ -169,12 +174,12 @@ class PlaneClient:
             return await classic()
 
     async def _either(self, v1: Callable[[], Awaitable[T]], classic: Callable[[], Awaitable[T]]) -> T:
-        """Ask in the dialect that is spoken; if none is chosen yet, try v1 and remember what worked."""
-        if self.dialect is not Dialect.CLASSIC:
+        """Ask in the dialect that is wanted; if none is, try v1 first, and speak what worked from now on."""
+        if self._wanted is not Dialect.CLASSIC:
             try:
                 answer = await v1()
             except UnimplementedError:
-                if self.dialect is Dialect.V1:
+                if self._wanted is Dialect.V1:
                     raise
             else:
                 self.dialect = Dialect.V1
@@ -204,7 +209,7 @@ class PlaneClient:
         """
         try:
             with client_call(method, self._channel.peer) as span:
-                return await call_unary(
+                answered = await call_unary(
                     self._channel,
                     method,
                     request,
@@ -214,9 +219,16 @@ class PlaneClient:
                     wait_for_ready=patient,
                 )
         except DeadlineExceededError as error:
+            self._unanswered += 1
+            if self._unanswered >= MOST_UNANSWERED:
+                self._unanswered = 0
+                self._channel.redial()
             raise PlaneUnavailableError(f"did not answer within {timeout:g} s: {error}") from error
         except StreamError as error:
+            self._unanswered = 0
             _raise(error, method)
+        self._unanswered = 0
+        return answered
 
 
 def refresh_beat(beat: Any, health: Health, metrics: Mapping[str, float]) -> None:

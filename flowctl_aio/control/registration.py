@@ -18,7 +18,13 @@ from flowctl_aio.control.ownership import Ownership
 from flowctl_aio.control.plane import PlaneClient
 from flowctl_aio.control.side_channel import side_channel
 from flowctl_aio.control.standby import Standby
-from flowctl_aio.errors import ControlError, NotRegisteredError, PlaneUnavailableError, RegistrationError
+from flowctl_aio.errors import (
+    ControlError,
+    NotRegisteredError,
+    PlaneUnavailableError,
+    RegistrationError,
+    UnimplementedError,
+)
 from flowctl_aio.observe.repeats import Repeats
 from flowctl_aio.types import Dialect, Health, ServiceInfo, ServiceType
 
@@ -26,7 +32,8 @@ logger = logging.getLogger(__name__)
 # Health and metrics for the next beat. Gathering them may take a while, and must not raise.
 Pulse: TypeAlias = Callable[[], Awaitable[tuple[Health, Mapping[str, float]]]]
 
-BACKOFF_FIRST, BACKOFF_MOST = 0.25, 5.0
+# With the second that a connection takes to be tried again, a plane is greeted two seconds after its return.
+BACKOFF_FIRST, BACKOFF_MOST = 0.25, 1.0
 # Which part of a lease may pass in silence. The plane counts from when a beat came in, and looks when it looks.
 LEASE_MARGIN = 0.8
 JITTER = 0.1  # of an interval, so that services started together do not beat together
@@ -70,9 +77,15 @@ class Registration:
         self._repeats = Repeats(logger, fields={"component_id": info.component_id})
         self.service_id = simulated_id(info.service_type)
         self.is_registered = False
+        self._may_be_known = False
         self.registrations = self.beats = self.missed_beats = self.rejected_beats = 0
         self._failures = self._rejections = 0
         self._heard_at = 0.0
+
+    @property
+    def id_at_plane(self) -> str:
+        """What the service is called towards the plane: the id that it gave, or the one that is proposed to it."""
+        return self.service_id if self.registrations else self._info.component_id
 
     @property
     def seconds_since_heard(self) -> float | None:
@@ -112,35 +125,41 @@ class Registration:
         interval = self._config.heartbeat_interval
         due = anyio.current_time()
         while True:
-            were_away = self._failures > 0
+            were_away, began = self._failures > 0, anyio.current_time()
             if await self._step():
                 now = anyio.current_time()
                 if were_away:
                     # All that were waiting for the plane were heard in the same moment: spread them again.
                     due = now - interval * random.uniform(0, 0.5)
-                # The grid does not drift; beats that are due already are one beat.
-                due = max(due + interval, now)
-                if self._standby is not None:
-                    self._standby.expect(due - now)
+                # The grid does not drift; all beats that were due when this one began are this one.
+                due = due + interval if due + interval > began else began + interval
+                if self._standby is not None and self.is_registered:
+                    self._standby.expect(max(due - now, 0.0))
                 await anyio.sleep_until(due - random.uniform(0, JITTER * interval))
             else:
                 most = min(BACKOFF_MOST, interval)
-                wait = min(most, BACKOFF_FIRST * 2 ** min(self._failures, 10))
-                await anyio.sleep(wait * random.uniform(0.5, 1.0))
+                wait = min(most, BACKOFF_FIRST * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)
+                # An attempt that waited for the plane was a pause already.
+                waited = anyio.current_time() - began
+                await anyio.sleep(max(wait - waited, random.uniform(0, min(BACKOFF_FIRST, wait))))
 
     async def unregister(self) -> None:
         """Take the entry back, within the limit that the settings allow. Failing is a log line: the lease runs out.
 
         Cancellation: the plane may or may not have the entry still.
         """
-        if not self.is_registered:
+        if not self._may_be_known:
             return
-        self.is_registered = False
+        self.is_registered = self._may_be_known = False
+        if self._standby is not None:
+            self._standby.rest()
         try:
             with anyio.fail_after(self._config.unregister_timeout):
-                await self._plane.unregister(self.service_id)
+                await self._plane.unregister(self.id_at_plane)
         except (ControlError, TimeoutError) as error:
-            logger.warning("%s could not unregister: %s", self.service_id, error)
+            # Whoever never registered most likely has nothing to take back.
+            level = logging.WARNING if self.registrations else logging.DEBUG
+            logger.log(level, "%s could not unregister: %s", self.service_id, error)
 
     async def _step(self) -> bool:
         """Register if need be, and beat once; tell whether the plane has answered, be it with a refusal."""
@@ -151,9 +170,10 @@ class Registration:
                 await self._register("lapsed")
             try:
                 await self._beat()
-            except NotRegisteredError:
-                # It restarted, or somebody removed the entry: register again at once, and beat.
-                logger.warning("%s is unknown to the plane; registering again", self.service_id)
+            except (NotRegisteredError, UnimplementedError) as error:
+                # It restarted, somebody removed the entry, or a plane of the other dialect stands in its place:
+                # register again at once, and beat.
+                logger.warning("%s is unknown to the plane, and registers again: %s", self.service_id, error)
                 self.is_registered = False
                 await self._register("forgotten")
                 await self._beat()
@@ -182,15 +202,17 @@ class Registration:
         )
 
     async def _register(self, reason: str = "") -> None:
+        # Whatever becomes of this, the plane may have the entry, also if no answer comes: the farewell takes it back.
+        was_known, self._may_be_known = self._may_be_known, True
         try:
             service_id = await self._plane.register(
                 self._info, timeout=self._config.register_timeout, patient=self._failures > 0
             )
-        except anyio.get_cancelled_exc_class():
-            # The plane may have the entry, under the id that we proposed: the farewell takes it back.
-            if not self.is_registered:
-                self.service_id, self.is_registered = self._info.component_id, True
+        except RegistrationError:
+            self._may_be_known = was_known
             raise
+        if self.registrations and service_id != self.service_id:
+            logger.info("%s is called %s by the plane from now on", self.service_id, service_id)
         self.service_id, self.is_registered = service_id, True
         self.registrations += 1
         if self.registrations > 1:

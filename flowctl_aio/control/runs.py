@@ -13,7 +13,7 @@ import anyio
 
 from flowctl_aio import _wire as wire
 from flowctl_aio.control.plane import CLASSIC, PlaneClient
-from flowctl_aio.errors import ControlError
+from flowctl_aio.errors import ControlError, NotRegisteredError
 
 logger = logging.getLogger(__name__)
 MAX_ERROR_CHARS = 4000
@@ -75,13 +75,15 @@ class RunRecord:
 
     async def note(self, status: wire.RunStatus.ValueType, error: str = "") -> None:
         """Tell the plane a status, and the counts."""
+        update = wire.UpdatePipelineRunRequest(run_id=self.run_id, status=status, metrics=self._metrics(), error=error)
         try:
             if not self.is_recorded:
                 await self._create()
-            update = wire.UpdatePipelineRunRequest(
-                run_id=self.run_id, status=status, metrics=self._metrics(), error=error[:MAX_ERROR_CHARS]
-            )
-            await self._plane.ask(f"{CLASSIC}/UpdatePipelineRun", update, wire.PipelineRun, self._timeout)
+            try:
+                await self._plane.ask(f"{CLASSIC}/UpdatePipelineRun", update, wire.PipelineRun, self._timeout)
+            except NotRegisteredError:  # it restarted, and has forgotten the run
+                await self._create()
+                await self._plane.ask(f"{CLASSIC}/UpdatePipelineRun", update, wire.PipelineRun, self._timeout)
         except ControlError as refusal:
             name = wire.RunStatus.Name(status).removeprefix("RUN_STATUS_").lower()
             logger.warning("run %s goes on without a record that it is %s: %s", self.run_id, name, refusal)
@@ -138,12 +140,12 @@ async def open_run(
         component_ids=component_ids,
     )
     record = RunRecord(plane, request, timeout=timeout, clock=time.monotonic)
-    await record.report()
     status, why = wire.RunStatus.RUN_STATUS_COMPLETED, ""
     try:
+        await record.report()  # in here, for if it is cancelled the plane may have the record all the same
         yield record
     except Exception as error:
-        status, why = wire.RunStatus.RUN_STATUS_FAILED, f"{type(error).__name__}: {error}"
+        status, why = wire.RunStatus.RUN_STATUS_FAILED, told(error)
         raise
     except BaseException:
         status = wire.RunStatus.RUN_STATUS_STOPPED
@@ -153,4 +155,9 @@ async def open_run(
             await record.note(status, why)
 
 
-__all__ = ["ComponentCounts", "RunCounts", "RunRecord"]
+def told(error: BaseException) -> str:
+    """An error as the plane's record of it: bounded, and without characters that go into no message."""
+    return f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS].encode(errors="replace").decode()
+
+
+__all__ = ["ComponentCounts", "RunCounts", "RunRecord", "told"]

@@ -84,24 +84,29 @@ class Standby:
             thread.join(JOIN_TIMEOUT)
 
     def _run(self) -> None:
-        while self._wait_due():
+        while (late := self._wait_due()) is not None:
+            method, beat = late
+            sent_at = time.monotonic()
             try:
-                self._line.call(self._method, self._beat, wire.Empty, timeout=self._timeout)
+                self._freshen(beat)
+                self._line.call(method, beat, wire.Empty, timeout=self._timeout)
             except FlowctlError as error:
                 # The loop hears the same when it comes to its own beat, and acts on it.
                 logger.debug("a beat in place of a blocked loop failed: %s", error)
-                continue
-            self.beats += 1
-            self.heard_at = time.monotonic()
+            except Exception:
+                # A thread that ends would be missed only when the loop is blocked the next time.
+                logger.exception("a beat in place of a blocked loop failed")
+            else:
+                self.beats += 1
+                self.heard_at = sent_at
 
-    def _wait_due(self) -> bool:
-        """Return when a beat is late, with the next one scheduled; False when it is time to go."""
+    def _wait_due(self) -> tuple[str, Any] | None:
+        """The beat that is late, with the next one scheduled; None when it is time to go."""
         with self._turn:
             while not self._is_over:
                 due, now = self._due, time.monotonic()
                 if due is not None and due <= now:
                     self._due = max(due + self._interval, now)
-                    self._freshen(self._beat)
-                    return True
+                    return self._method, self._beat
                 self._turn.wait(None if due is None else due - now)
-        return False
+        return None

@@ -107,6 +107,10 @@ class Watch:
 
         Cancellation: does not wait, so it cannot be.
         """
+        self.close()
+
+    def close(self) -> None:
+        """As `aclose`, for those who cannot await."""
         self._is_closed = True
         self._items.clear()
         self._known = ()
@@ -124,15 +128,16 @@ class Watch:
     async def _look(self) -> None:
         if self._due is not None:
             await anyio.sleep_until(self._due - random.uniform(0, JITTER * self._interval))
+        began = anyio.current_time()
         try:
             services = tuple(sorted(await self._list(), key=lambda status: status.service_id))
         except ControlError as error:
             self._lose(error)
         else:
             self._see(services)
-        now = anyio.current_time()
-        # The grid does not drift; looks that are due already are one look.
-        self._due = max((now if self._due is None else self._due) + self._interval, now)
+        # The grid does not drift; all looks that were due when this one began are this one.
+        due = (began if self._due is None else self._due) + self._interval
+        self._due = due if due > began else began + self._interval
 
     def _see(self, services: Sequence[ServiceStatus]) -> None:
         if self._is_lost:

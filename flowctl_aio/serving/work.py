@@ -53,8 +53,9 @@ class Work:
 
     @property
     def longest(self) -> float:
-        """For how long the oldest batch has been in it, in seconds."""
-        return self._clock() - min(self._begun.values()) if self._begun else 0.0
+        """For how long the oldest batch has been in it, in seconds. May be asked from any thread."""
+        oldest = min(self._begun.values(), default=None)  # at one go: another thread cannot change it meanwhile
+        return self._clock() - oldest if oldest is not None else 0.0
 
     @property
     def since_last(self) -> float | None:

@@ -71,6 +71,8 @@ class RoughLink:
         self._flowing, self._listening = anyio.Event(), anyio.Event()
         self._flowing.set()
         self._open: set[anyio.CancelScope] = set()
+        self._stranded: set[anyio.CancelScope] = set()
+        self._found = anyio.Event()
         self._listener: socket.socket | None = bind_port()
         self._port: int = self._listener.getsockname()[1]
         self._keeper: socket.socket | None = None
@@ -103,6 +105,13 @@ class RoughLink:
         if self._flowing.is_set():
             self._flowing = anyio.Event()
 
+    def strand(self) -> None:
+        """Let nothing more through on the connections that are open, which stay up; new ones are good.
+
+        So it is after a machine has slept, or behind a router that has forgotten its connections.
+        """
+        self._stranded |= self._open
+
     def refuse(self) -> None:
         """Refuse new connections; those that are open go on."""
         if self._listener is not None:
@@ -116,6 +125,9 @@ class RoughLink:
         """Be a good link again: no delay, full speed, everything through, new connections taken."""
         self.delay, self._rate = 0.0, None
         self._flowing.set()
+        self._stranded.clear()
+        self._found.set()
+        self._found = anyio.Event()
         if self._listener is None:
             self._listener = bind_port(port=self._port)
             if self._keeper is not None:
@@ -168,7 +180,7 @@ class RoughLink:
                     for reader, writer in ((inward, to_target), (outward, to_client)):
                         send, receive = anyio.create_memory_object_stream[tuple[float, bytes]](MAX_CHUNKS)
                         pumps.start_soon(self._read, reader, send)
-                        pumps.start_soon(self._write, receive, writer)
+                        pumps.start_soon(self._write, receive, writer, scope)
                 for writer in ends:  # both sides have said all that they had to say
                     writer.close()
                     await writer.wait_closed()
@@ -177,6 +189,7 @@ class RoughLink:
             logger.debug("the link at %s lost a connection: %s", self.endpoint, group.exceptions)
         finally:
             self._open.discard(scope)
+            self._stranded.discard(scope)
             self.connections -= 1
             if not ends:
                 connection.close()
@@ -189,14 +202,17 @@ class RoughLink:
                 await chunks.send((anyio.current_time() + self.delay, chunk))
 
     async def _write(
-        self, chunks: MemoryObjectReceiveStream[tuple[float, bytes]], writer: asyncio.StreamWriter
+        self,
+        chunks: MemoryObjectReceiveStream[tuple[float, bytes]],
+        writer: asyncio.StreamWriter,
+        connection: anyio.CancelScope,
     ) -> None:
         with chunks:
             async for due, chunk in chunks:
                 await anyio.sleep_until(due)
                 rest = memoryview(chunk)
                 while rest:
-                    await self._flowing.wait()
+                    await self._passable(connection)
                     rate = self._rate
                     part = rest if rate is None else rest[: max(1, int(rate / TICKS))]
                     writer.write(part)
@@ -204,8 +220,12 @@ class RoughLink:
                     rest = rest[len(part) :]
                     if rate is not None:
                         await anyio.sleep(len(part) / rate)
-            await self._flowing.wait()
+            await self._passable(connection)
             writer.write_eof()  # a half-close is passed on
+
+    async def _passable(self, connection: anyio.CancelScope) -> None:
+        while not self._flowing.is_set() or connection in self._stranded:
+            await (self._found if connection in self._stranded else self._flowing).wait()
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:

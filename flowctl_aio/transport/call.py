@@ -17,7 +17,7 @@ import grpc
 import grpc.aio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from flowctl_aio.errors import DeadlineExceededError, FlowctlError, StreamCancelledError, UsageError
+from flowctl_aio.errors import DeadlineExceededError, FlowctlError, PeerError, StreamCancelledError, UsageError
 from flowctl_aio.transport.channel import Channel as Channel
 from flowctl_aio.transport.status import connection_fault, error_from_rpc, error_from_status
 
@@ -109,7 +109,9 @@ async def call_unary(
                 wait_for_ready=wait_for_ready,
             )
         try:
-            result: T = await settle(call, channel.peer, is_tls=channel.is_tls)
+            result: T | None = await settle(call, channel.peer, is_tls=channel.is_tls)
+            if result is None:  # so grpc.aio says that it could not be parsed
+                raise PeerError(f"the answer is no {answer.__name__}", peer=channel.peer, code="INTERNAL")
             if heard is not None:
                 heard.update(_texts(await settle(call.initial_metadata(), channel.peer, is_tls=channel.is_tls)))
             return result

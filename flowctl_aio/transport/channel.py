@@ -68,6 +68,15 @@ class Channel:
             self._renewal.give_back(line)
             await _close(self._renewal.retired())
 
+    def redial(self) -> None:
+        """Dial anew for the next call, if this one thinks that it is connected: nothing comes back any more.
+
+        A connection that died without a word, as while a laptop slept, looks well until TCP gives up, a quarter of an
+        hour later. Calls under way stay where they are.
+        """
+        if not self._renewal.is_closed and self.raw.get_state() is READY:
+            self._renewal.redial()
+
     async def aclose(self) -> None:
         """Close it, and cut off its calls.
 

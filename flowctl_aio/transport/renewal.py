@@ -61,6 +61,12 @@ class Renewal(Generic[T]):
         if self._next is not None and self._is_fit(self._newest.raw, self._next.raw):
             self._newest, self._next = self._next, None
 
+    def redial(self) -> None:
+        """New calls take a new line from now on, because nothing comes back on this one."""
+        credentials = self._newest.made_with
+        self._newest, self._next = Line(self._dial(credentials), credentials), None
+        self._lines.append(self._newest)
+
     def give_back(self, line: Line[T]) -> None:
         line.calls -= 1
 

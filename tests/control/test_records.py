@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -195,3 +196,54 @@ async def test_a_plane_that_knows_no_chunks_is_one_line_in_the_log(caplog):
         await chunk.phase("extract")
         assert not chunk.is_recorded
     assert caplog.text.count("keeps no records of chunks") == 1
+
+
+async def test_a_run_and_a_chunk_outlive_a_plane_that_forgets_them(config):
+    async with EmbeddedControlPlane() as first:
+        session = FlowctlSession(INFO, replace(config, endpoint=first.endpoint))
+        await session.__aenter__()
+        run, chunk = session.run("ledgers"), session.chunk(1, 2)
+        await run.__aenter__()
+        await chunk.__aenter__()
+    async with EmbeddedControlPlane(first.endpoint) as second:
+        with anyio.fail_after(10):
+            await second.wait_for_service("loader")
+            await chunk.__aexit__(None, None, None)
+            await run.__aexit__(None, None, None)
+        assert [there.status for there in second.runs()] == [RunStatus.COMPLETED]
+        assert [there.status for there in second.chunks()] == [wire.ChunkStatus.CHUNK_STATUS_COMPLETED]
+        await session.aclose()
+
+
+@pytest.mark.parametrize("method", ["CreatePipelineRun", "UpdatePipelineRun", "UpsertChunkRun"])
+async def test_a_record_that_is_cancelled_while_it_is_made_is_ended(config, method):
+    asked = anyio.Event()
+
+    async def gate(name, request):
+        if name.endswith(method) and not asked.is_set():
+            asked.set()
+            await anyio.sleep_forever()
+
+    async with EmbeddedControlPlane(gate=gate) as plane:
+        async with FlowctlSession(INFO, replace(config, endpoint=plane.endpoint)) as session:
+
+            async def work():
+                async with session.run("ledgers"), session.chunk(1, 2):
+                    pytest.fail("entered")
+
+            with anyio.fail_after(5):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(work)
+                    await asked.wait()
+                    group.cancel_scope.cancel()
+        assert [there.status for there in plane.runs()] == [RunStatus.STOPPED]
+        aborted = [wire.ChunkStatus.CHUNK_STATUS_ABORTED] if method == "UpsertChunkRun" else []
+        assert [there.status for there in plane.chunks()] == aborted
+
+
+async def test_an_error_with_characters_that_go_into_no_message_is_recorded_and_passes(plane, session):
+    with pytest.raises(OSError, match="ledger"):
+        async with session.run("ledgers"), session.chunk(1, 2):
+            raise OSError("ledger\udcff")
+    assert plane.runs()[0].error == "OSError: ledger?"
+    assert plane.chunks()[0].error == "OSError: ledger?"

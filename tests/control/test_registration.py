@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -91,6 +93,12 @@ async def keep_until(registration, condition) -> None:
             while not condition():  # noqa: ASYNC110 - nobody sets an event for it
                 await anyio.sleep(0.005)
             group.cancel_scope.cancel()
+
+
+async def keep_asked(plane, beats) -> None:
+    with anyio.fail_after(5):
+        while plane.asked.count("beat") < beats:  # noqa: ASYNC110 - nobody sets an event for it
+            await anyio.sleep(0.005)
 
 
 async def test_the_id_that_the_plane_gives_is_the_one_used(moody):
@@ -187,6 +195,66 @@ async def test_a_registration_that_is_cancelled_half_way_is_taken_back(moody):
     plane.hang = False
     await registration.unregister()
     assert plane.asked[-1] == "unregister svc"
+
+
+async def test_a_registration_whose_answer_never_came_is_taken_back(moody):
+    plane, registration, _ = moody
+    plane.hang = True
+    await registration.attempt_first()
+    plane.hang = False
+    await registration.unregister()
+    assert plane.asked == ["register", "unregister svc"]
+
+
+async def test_a_service_whose_beats_are_refused_takes_its_entry_back_all_the_same(moody):
+    plane, registration, _ = moody
+    await registration.attempt_first()
+    plane.refusals["beat"] += [Refused("INTERNAL", "disk")] * 1000
+    plane.refusals["register"] += [Refused("UNAUTHENTICATED", "whose token?")] * 1000
+    await keep_until(registration, lambda: not registration.is_registered)
+    await registration.unregister()
+    assert plane.asked[-1] == "unregister id-svc"
+
+
+async def test_a_service_that_was_refused_has_nothing_to_take_back(moody):
+    plane, registration, _ = moody
+    plane.refusals["register"].append(Refused("INVALID_ARGUMENT", "a bad name"))
+    with pytest.raises(RegistrationError):
+        await registration.attempt_first()
+    await registration.unregister()
+    assert plane.asked == ["register"]
+
+
+async def test_a_loop_that_was_blocked_sends_one_beat_for_all_that_were_due(moody):
+    plane, registration, _ = moody
+    registration._config = replace(registration._config, heartbeat_interval=0.5)
+    await registration.attempt_first()
+    async with anyio.create_task_group() as group:
+        group.start_soon(registration.keep_registered)
+        await keep_asked(plane, beats=1)
+        time.sleep(1.2)  # noqa: ASYNC251 - the fault under test
+        await keep_asked(plane, beats=2)
+        late = anyio.current_time()
+        await keep_asked(plane, beats=3)
+        assert anyio.current_time() - late >= 0.1
+        group.cancel_scope.cancel()
+
+
+async def test_a_refused_service_leaves_the_thread_at_rest(moody):
+    plane, registration, _ = moody
+    expected = []
+
+    class Thread:
+        heard_at = 0.0
+        expect = expected.append
+
+        def rest(self):
+            expected.clear()
+
+    registration._standby = Thread()
+    plane.refusals["register"] += [Refused("UNAUTHENTICATED", "whose token?")] * 1000
+    await keep_until(registration, lambda: plane.asked.count("register") >= 2)
+    assert expected == []
 
 
 def test_simulated_ids_are_never_the_same():

@@ -97,3 +97,18 @@ def test_what_is_sent_has_been_freshened(plane):
         plane.wait(1)
     assert freshened[0] is BEAT
     assert plane.is_closed
+
+
+def test_a_beat_that_cannot_even_be_freshened_does_not_end_the_thread(plane, caplog):
+    faults = [RuntimeError("odd")]
+
+    def freshen(beat):
+        if faults:
+            raise faults.pop()
+
+    standby = Standby(plane, freshen, interval=0.05, timeout=1)
+    with standby.running("standby"):
+        standby.load("/x", BEAT)
+        standby.expect(0)
+        plane.wait(1)
+    assert "RuntimeError: odd" in caplog.text

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import anyio
 import anyio.lowlevel
 import pytest
 
 from flowctl_aio import FlowctlSession
+from flowctl_aio.errors import UsageError
 from flowctl_aio.types import Health
 
 from .conftest import INFO, Numbers
@@ -46,8 +49,12 @@ async def test_a_health_probe_that_fails_is_unhealthy_and_the_session_goes_on(pl
             await plane.wait_for_service("numbers", Health.HEALTHY)
 
 
+async def cancelled():
+    raise asyncio.CancelledError
+
+
 @pytest.mark.parametrize(
-    "provider", [lambda: 1 / 0, lambda: None, lambda: {"n": "many"}, lambda: {"n": [1]}, lambda: ["n"]]
+    "provider", [lambda: 1 / 0, lambda: None, lambda: {"n": "many"}, lambda: {"n": [1]}, lambda: ["n"], cancelled]
 )
 async def test_a_metrics_provider_that_fails_sends_none_and_the_session_goes_on(plane, config, provider):
     async with FlowctlSession(INFO, config, metrics=provider) as session:
@@ -67,3 +74,22 @@ async def test_metrics_reach_the_plane_also_when_they_are_not_finite(plane, conf
         metrics = plane.services()[0].metrics
     assert (metrics["lag"], metrics["ok"]) == (2.0, 1.0)
     assert not {"nan", "inf"} & set(metrics)
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("disk"), asyncio.CancelledError()])
+async def test_a_component_that_cannot_tell_its_numbers_goes_on_beating(plane, config, fault):
+    class Faulty(Numbers):
+        def metrics(self):
+            raise fault
+
+    async with FlowctlSession(Faulty(), config) as session:
+        with anyio.fail_after(5):
+            await plane.wait_until(lambda: session.metrics()["heartbeats_total"] >= 3)
+        assert plane.services()[0].metrics["service_status"] == 1
+
+
+async def test_a_health_that_is_none_is_refused_where_it_is_set(plane, config):
+    async with FlowctlSession(INFO, config) as session:
+        with pytest.raises(UsageError, match="not 'fine'"):
+            session.health = "fine"
+        session.health = None

@@ -11,6 +11,7 @@ import pytest
 
 from flowctl_aio import Event, EventBatch, FlowctlConfig, FlowctlSession, Health, ServiceInfo, ServiceType, Sink
 from flowctl_aio.control.lifecycle import State
+from flowctl_aio.control.watch import Snapshot
 from flowctl_aio.errors import SessionClosedError, UsageError
 
 from .conftest import INFO, Numbers, ids, is_uncancelled, tasks
@@ -183,3 +184,44 @@ async def test_its_repr_tells_who_where_and_how():
     async with session:
         assert re.fullmatch(r"<FlowctlSession numbers degraded at 127\.0\.0\.1:\d+>", repr(session))
     assert "closed" in repr(session)
+
+
+async def test_a_watch_ends_with_its_session_also_while_it_waits(plane, config):
+    seen = []
+
+    async def look(watch):
+        seen.extend([news async for news in watch])
+
+    async with anyio.create_task_group() as group, FlowctlSession(INFO, config) as session:
+        watch = session.watch(interval=3600)
+        seen.append(await anext(watch))
+        group.start_soon(look, watch)
+        await anyio.lowlevel.checkpoint()
+    assert [type(news) for news in seen] == [Snapshot]
+
+
+async def test_a_watch_without_a_pause_is_refused(plane, config):
+    async with FlowctlSession(INFO, config) as session:
+        with pytest.raises(UsageError, match="above 0"):
+            session.watch(interval=0)
+
+
+async def test_a_session_that_is_closed_and_was_never_entered_is_used_up():
+    session = FlowctlSession(INFO, FlowctlConfig(enabled=False))
+    changes = session.changes()
+    await session.aclose()
+    assert session.state is State.CLOSED
+    assert [change.after async for change in changes] == [State.CLOSED]
+    with pytest.raises(UsageError, match="closed"):
+        async with session:
+            pytest.fail("entered")
+
+
+def test_a_session_may_be_made_before_there_is_a_loop():
+    session = FlowctlSession(INFO, FlowctlConfig(enabled=False))
+
+    async def live():
+        async with session:
+            return session.state
+
+    assert asyncio.run(live()) is State.DEGRADED

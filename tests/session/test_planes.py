@@ -12,13 +12,17 @@ import anyio.lowlevel
 import pytest
 
 from flowctl_aio import EmbeddedControlPlane, FlowctlConfig, FlowctlSession
+from flowctl_aio import _wire as wire
 from flowctl_aio.control.lifecycle import State
-from flowctl_aio.errors import PeerNotFoundError, RegistrationError, UsageError
+from flowctl_aio.errors import ControlError, NotRegisteredError, PeerNotFoundError, RegistrationError, UsageError
 from flowctl_aio.plane.classic import SERVICE as CLASSIC_SERVICE
 from flowctl_aio.plane.classic import ClassicControlPlane
 from flowctl_aio.plane.registry import Registry
 from flowctl_aio.plane.runs import Runs
-from flowctl_aio.transport.server import open_server
+from flowctl_aio.plane.v1 import SERVICE as V1_SERVICE
+from flowctl_aio.testing.link import open_link
+from flowctl_aio.transport.server import UnaryMethod, open_server
+from flowctl_aio.transport.status import Refused
 from flowctl_aio.types import Dialect, Health, ServiceType
 
 from .conftest import INFO, Numbers, ids, is_uncancelled
@@ -153,3 +157,105 @@ async def test_without_a_plane_streams_by_address_work():
         with pytest.raises(UsageError, match="no control plane"):
             async with session.source():
                 pass
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "spoken"),
+    [
+        ((Dialect.V1,), (Dialect.CLASSIC,), Dialect.CLASSIC),
+        ((Dialect.CLASSIC,), (Dialect.V1,), Dialect.V1),
+        ((Dialect.CLASSIC,), tuple(Dialect), Dialect.V1),
+    ],
+)
+async def test_a_plane_of_another_dialect_that_takes_the_place_of_the_first_is_spoken_to_in_its_own(
+    config, before, after, spoken
+):
+    async with EmbeddedControlPlane(dialects=before) as first:
+        session = FlowctlSession(INFO, replace(config, endpoint=first.endpoint))
+        await session.__aenter__()
+    try:
+        with anyio.fail_after(10):
+            await session.wait_for(State.DEGRADED)
+            async with EmbeddedControlPlane(first.endpoint, dialects=after) as second:
+                await second.wait_for_service("svc", Health.HEALTHY)
+                await session.wait_for(State.REGISTERED)
+                assert session.dialect is spoken
+                await session.aclose()
+    finally:
+        await session.aclose()
+
+
+async def test_a_simulated_id_is_never_sent_not_even_in_a_question(config):
+    asked = []
+
+    async def gate(method, request):
+        asked.append(str(request))
+        if method.endswith(("/RegisterComponent", "/Register")):
+            raise Refused("UNAVAILABLE", "not yet")
+
+    async with EmbeddedControlPlane(gate=gate) as plane:
+        async with FlowctlSession(INFO, replace(config, endpoint=plane.endpoint)) as session:
+            assert session.service_id.startswith("sim-")
+            with pytest.raises(NotRegisteredError, match="svc"):
+                await session.get_service_status()
+            async with session.chunk(1, 2):
+                pass
+        assert [chunk.component_id for chunk in plane.chunks()] == ["svc"]
+    assert not any("sim-" in text for text in asked)
+
+
+class Garbled:
+    def SerializeToString(self) -> bytes:
+        return b"\xff\xff\xff"
+
+
+async def garble(request):
+    return Garbled()
+
+
+async def test_an_answer_that_cannot_be_read_is_a_refusal_and_ends_nothing(config, until):
+    async def register(request):
+        return wire.v1.RegisterResponse(service_id="svc")
+
+    v1 = {
+        "RegisterComponent": UnaryMethod(register, wire.v1.RegisterRequest),
+        "Heartbeat": UnaryMethod(garble, wire.v1.HeartbeatRequest),
+        "ListComponents": UnaryMethod(garble, wire.v1.ListComponentsRequest),
+    }
+    async with (
+        open_server({V1_SERVICE: v1}) as server,
+        FlowctlSession(INFO, replace(config, endpoint=server.endpoint)) as session,
+    ):
+        with pytest.raises(ControlError, match="no ListComponentsResponse"):
+            await session.list_services()
+        await until(lambda: session.metrics()["heartbeats_rejected_total"] >= 3)
+        assert session.state is State.DEGRADED
+
+
+async def test_a_registration_that_cannot_be_read_is_refused(config):
+    v1 = {"RegisterComponent": UnaryMethod(garble, wire.v1.RegisterRequest)}
+    async with open_server({V1_SERVICE: v1}) as server:
+        with pytest.raises(RegistrationError, match="no RegisterResponse"):
+            async with FlowctlSession(INFO, replace(config, endpoint=server.endpoint)):
+                pytest.fail("entered")
+
+
+async def test_who_is_registered_again_finds_itself_in_the_next_list(plane, config, until):
+    async with FlowctlSession(INFO, replace(config, query_max_age=3600.0)) as session:
+        plane.forget()
+        assert await session.list_services() == []
+        await until(lambda: session.metrics()["registrations_total"] == 2)
+        assert [status.service_id for status in await session.list_services()] == ["svc"]
+
+
+async def test_a_connection_that_died_without_a_word_is_dialled_anew(plane, config, until):
+    async with open_link(plane.endpoint) as link:
+        config = replace(config, endpoint=link.endpoint, heartbeat_timeout=0.2, register_timeout=0.5)
+        async with FlowctlSession(INFO, config) as session:
+            await until(lambda: session.metrics()["heartbeats_total"] >= 2)
+            link.strand()
+            with anyio.fail_after(10):
+                await session.wait_for(State.DEGRADED)
+                await session.wait_for(State.REGISTERED)
+            assert link.accepted == 2
+    assert ids(plane) == []

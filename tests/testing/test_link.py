@@ -135,6 +135,22 @@ async def test_a_cut_resets_both_sides_and_lets_new_ones_in(link, until):
         assert await stream.receive() == b"b"
 
 
+async def test_connections_that_are_stranded_say_nothing_and_new_ones_are_good(link, until):
+    async with await dial(link) as before:
+        await before.send(b"a")
+        assert await before.receive() == b"a"
+        link.strand()
+        await before.send(b"b")
+        async with await dial(link) as after:
+            await after.send(b"c")
+            assert await after.receive() == b"c"
+        with pytest.raises(TimeoutError), anyio.fail_after(0.05):
+            await before.receive()
+        link.heal()
+        assert await before.receive() == b"b"
+    await until(lambda: link.connections == 0)
+
+
 async def test_a_cut_ends_what_a_black_hole_holds(link, until):
     link.black_hole()
     async with await dial(link) as stream:
