@@ -127,7 +127,7 @@ class Life:
             self._interrupt()
             raise
         finally:
-            self.tasks = None
+            self.tasks = self.server = self.pages = None
             self.peers.abort(SessionClosedError(f"{self.info.component_id} has ended"))
             self.stop.set()
             self.drained.set()
