@@ -8,10 +8,11 @@ an owner task enters the whole nest, says that it stands, and leaves it again wh
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from anyio import CancelScope
+from anyio import CancelScope, current_effective_deadline
 
 from flowctl_aio.errors import UsageError
 
@@ -104,7 +105,22 @@ class OwnerTask:
 
     async def _run(self, started: Started) -> None:
         with self._scope:
-            await self._main(started)
+            try:
+                await self._main(started)
+            except asyncio.CancelledError as error:
+                if is_cancelled():
+                    raise
+                raise RuntimeError(f"CancelledError out of nowhere in {self._name}") from error
+
+
+def is_cancelled() -> bool:
+    """Whether somebody has cancelled the current task, or a scope around it.
+
+    If not, a CancelledError comes from a library that raises it where nobody was cancelled: passed on, it would end
+    the task without a word.
+    """
+    task = asyncio.current_task()
+    return (task is not None and task.cancelling() > 0) or current_effective_deadline() == -math.inf
 
 
 def lone(error: BaseException) -> BaseException:

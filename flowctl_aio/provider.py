@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from flowctl_aio.observe.repeats import Repeats
+from flowctl_aio.owner import is_cancelled
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ class Provider:
             return {}
         try:
             with anyio.fail_after(self._timeout):
-                answer = await self._answer(self._ask)
+                answer = await self._answered(self._ask)
             numbers = {str(name): float(number) for name, number in answer.items()}
         except TimeoutError:
             self._repeats.failed("slow", "%s: no metrics within %g s", self._who, self._timeout)
@@ -74,6 +76,14 @@ class Provider:
                 self._repeats.recovered(key, "%s: the metrics provider answers again", self._who)
         self.last = numbers
         return numbers
+
+    async def _answered(self, ask: Callable[[], Any]) -> Any:
+        try:
+            return await self._answer(ask)
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            raise RuntimeError("CancelledError out of nowhere") from error
 
     async def _answer(self, ask: Callable[[], Any]) -> Any:
         if inspect.iscoroutinefunction(ask):

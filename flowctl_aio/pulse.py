@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import time
@@ -111,7 +112,7 @@ class Pulse:
             return {}
         try:
             return {str(name): float(number) for name, number in self._component.metrics().items()}
-        except Exception as error:  # noqa: BLE001 - a user's code may raise anything, and must not stop the beats
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's code may raise anything
             self._repeats.failed("metrics", "%s: its metrics failed: %r", self._info.component_id, error)
             return {}
 
@@ -180,7 +181,7 @@ class Pulse:
             return Health.HEALTHY
         try:
             return Health(self._component.health())
-        except Exception as error:  # noqa: BLE001 - a user's code may raise anything, and must not stop the beats
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a user's code may raise anything
             self._repeats.failed("probe", "%s: the health probe failed: %r", self._info.component_id, error)
             return Health.UNHEALTHY
 

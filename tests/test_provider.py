@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import anyio
@@ -98,3 +99,26 @@ async def test_it_says_when_it_works_again(caplog):
     assert [await provider.ask(), await provider.ask()] == [{}, {"a": 1.0}]
     assert "failed: RuntimeError('disk')" in caplog.text
     assert "answers again" in caplog.text
+
+
+async def test_a_cancellation_that_nobody_asked_for_is_a_fault_of_the_provider(caplog):
+    async def cancelled():
+        # As a library does whose own task was cancelled.
+        raise asyncio.CancelledError
+
+    def cancelled_in_a_thread():
+        raise asyncio.CancelledError
+
+    for metrics in (cancelled, cancelled_in_a_thread):
+        caplog.clear()
+        assert await Provider("svc", metrics, timeout=1).ask() == {}
+        assert "CancelledError" in caplog.text
+
+
+async def test_who_asks_can_be_cancelled():
+    async def hang():
+        await anyio.sleep_forever()
+
+    with anyio.move_on_after(0.01) as scope:
+        await Provider("svc", hang, timeout=10).ask()
+    assert scope.cancelled_caught

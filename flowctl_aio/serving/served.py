@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from flowctl_aio.control.flow import FlowControl
 from flowctl_aio.errors import CodecError, ComponentError, StreamError
 from flowctl_aio.observe.calls import server_call
 from flowctl_aio.observe.tracing import Carrier, Span
+from flowctl_aio.owner import is_cancelled
 from flowctl_aio.serving.work import Work
 from flowctl_aio.streams.handshake import END_MARKER, OFFER, Role, capabilities_of
 from flowctl_aio.streams.receive import BatchReader, Inbox
@@ -121,7 +121,7 @@ class Served(Generic[C]):
         except (Refused, StreamError, CodecError):
             raise
         except asyncio.CancelledError as error:
-            if _is_cancelled():
+            if is_cancelled():
                 raise
             # Libraries raise it where nobody was cancelled; passed on, it would end the stream without a word.
             self._note(fault := ComponentError(f"CancelledError out of nowhere in {self.info.component_id}"))
@@ -162,12 +162,6 @@ class Served(Generic[C]):
 
 def _code_of(error: BaseException) -> str:
     return status_of(error)[0].name
-
-
-def _is_cancelled() -> bool:
-    """Whether somebody has cancelled the current task, or a scope around it."""
-    task = asyncio.current_task()
-    return (task is not None and task.cancelling() > 0) or anyio.current_effective_deadline() == -math.inf
 
 
 END: Any = object()
