@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -64,6 +65,8 @@ class Pulse:
         )
         self._repeats = Repeats(logger, fields={"component_id": info.component_id})
         self._rows, self._done, self._faults = Rate(), Rate(FAULT_WINDOW), Rate(FAULT_WINDOW)
+        # The thread that beats for a blocked loop looks at the vitals too.
+        self._turn = threading.Lock()
         self._said = Health.HEALTHY
         self._born = time.monotonic()
 
@@ -165,16 +168,18 @@ class Pulse:
     def _vitals(self, said: Health) -> Vitals:
         if self.served is None:
             return Vitals(said=said, loop_lag=self.lag.seconds)
-        now, work, faults = time.monotonic(), self.served.work, self.served.traffic.faults
-        self._done.note(work.done, now)
-        self._faults.note(faults, now)
-        return Vitals(
-            said=said,
-            loop_lag=self.lag.seconds,
-            stalled_for=work.longest,
-            attempts=min(work.done, self._done.per_second(now) * FAULT_WINDOW),
-            faults=min(faults, self._faults.per_second(now) * FAULT_WINDOW),
-        )
+        work = self.served.work
+        with self._turn:
+            now, faults = time.monotonic(), self.served.traffic.faults
+            self._done.note(work.done, now)
+            self._faults.note(faults, now)
+            return Vitals(
+                said=said,
+                loop_lag=self.lag.seconds,
+                stalled_for=work.longest,
+                attempts=min(work.done, self._done.per_second(now) * FAULT_WINDOW),
+                faults=min(faults, self._faults.per_second(now) * FAULT_WINDOW),
+            )
 
     def _probe(self) -> Health:
         if self._component is None:

@@ -64,7 +64,9 @@ class Work:
     @property
     def longest(self) -> float:
         """For how long the oldest batch has been in it, in seconds."""
-        return self._clock() - min(self._begun.values()) if self._begun else 0.0
+        # Asked by another thread too, so looked at once, in one step.
+        began = min(self._begun.values(), default=None)
+        return self._clock() - began if began is not None else 0.0
 
     @property
     def since_last(self) -> float | None:

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -189,6 +190,29 @@ async def test_c08_reads_from_another_thread_are_answered_from_the_first_to_the_
             assert session.state is State.CLOSED
         finally:
             over.set()
+
+
+async def test_c08_the_thread_that_beats_reads_while_streams_come_and_go(plane, config):
+    over, switch = threading.Event(), sys.getswitchinterval()
+    async with FlowctlSession(Idle(), config) as session, FlowctlSession(INFO, config) as reader:
+
+        def read() -> None:
+            _, beat = session._life.plane.beat_to_wire("idle", Health.HEALTHY, {})
+            while not over.is_set():
+                session._life.pulse.freshen(beat)
+
+        async with reader.source(session.endpoint) as source, anyio.create_task_group() as group:
+            group.start_soon(to_thread.run_sync, read)
+            group.start_soon(to_thread.run_sync, read)
+            sys.setswitchinterval(1e-6)
+            try:
+                for _ in range(150):
+                    async with source.stream(1, 2) as stream, source.stream(1, 2) as other:
+                        assert [batch async for batch in stream] == [batch async for batch in other] == []
+                    session.metrics()
+            finally:
+                over.set()
+                sys.setswitchinterval(switch)
 
 
 async def cancelled():
