@@ -213,12 +213,15 @@ class Life:
             tasks.start_soon(partial(self._observe_pipeline, self.directory), name="flowctl_aio pipeline load")
 
     async def _observe_pipeline(self, directory: Directory) -> None:
-        """Let the load of all services count, as their beats tell it."""
+        """Let the load of all services count, as their beats tell it, and show what they do."""
         while True:
             try:
-                self.flow.observe(await directory.list_services())
+                statuses = await directory.list_services()
+                self.flow.observe(statuses)
             except ControlError as error:
+                statuses = []
                 logger.debug("%s does not know the load of the pipeline: %s", self.info.component_id, error)
+            self.sight.note_pipeline(statuses, lease=self.config.lease_timeout)
             await anyio.sleep(self.config.watch_interval)
 
     async def _farewell(self, registration: Registration) -> None:

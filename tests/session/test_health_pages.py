@@ -14,7 +14,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from flowctl_aio import FlowctlConfig, FlowctlSession, State
+from flowctl_aio import FlowctlConfig, FlowctlSession, ServiceInfo, ServiceType, State
 from flowctl_aio.observe.prometheus import prometheus_name
 from flowctl_aio.testing import PlaneUnderTest, assert_no_leaks
 from flowctl_aio.types import Health
@@ -206,6 +206,40 @@ async def test_back_pressure_is_on_the_metrics_page(seen):
         assert found["flowctl_backpressure_active", ()] == 0
         # Who is gone leaves no series behind.
         assert not [labels for name, labels in found if name == "flowctl_service_load_ratio"]
+
+
+async def test_who_looks_at_the_pipeline_shows_it_under_the_names_of_upstreams_monitor(moody, seen, until):
+    numbers = {"events_per_second": 5, "processing_latency_ms": 20, "queue_depth": 3, "inflight": 1, "max_inflight": 4}
+    wide = replace(seen, flow_scope="pipeline", watch_interval=0.05, query_max_age=0)
+    other = ServiceInfo("other", ServiceType.SINK, endpoint="127.0.0.1:9")
+    async with FlowctlSession(INFO, wide) as session:
+        page: dict[tuple[str, tuple], float] = {}
+
+        async def shows(name: str, value: float | None) -> None:
+            with anyio.fail_after(5):
+                while [told for (shown, _), told in page.items() if shown == name] != (
+                    [] if value is None else [value]
+                ):
+                    page.clear()
+                    page.update(await samples(session))
+
+        async with FlowctlSession(other, replace(seen, health_bind=""), metrics=lambda: numbers):
+            await shows("flowctl_pipeline_throughput_total", 5)
+            await shows("flowctl_pipeline_latency_seconds", 0.02)
+            own = (("service_id", "other"), ("service_type", "sink"))
+            assert page["flowctl_service_throughput", own] == 5
+            assert page["flowctl_service_queue_depth", own] == 3
+            assert page["flowctl_service_load_ratio", own] == 0.25
+            assert page["flowctl_service_connections", (("endpoint", "127.0.0.1:9"), ("service_id", "other"))] == 1
+            assert page["flowctl_service_discovery_duration_seconds_count", ()] >= 1
+        # Who is gone leaves no series behind.
+        await shows("flowctl_service_throughput", None)
+        await shows("flowctl_pipeline_latency_seconds", None)
+        # And of a plane that does not answer, nothing is known.
+        async with moody.outage():
+            await shows("flowctl_pipeline_throughput_total", None)
+            await shows("flowctl_service_connections", None)
+        await shows("flowctl_service_connections", 1)
 
 
 async def test_a_port_that_is_taken_is_a_warning_and_the_session_runs(seen, caplog):
