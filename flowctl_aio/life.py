@@ -133,7 +133,7 @@ class Life:
             self._interrupt()
             raise
         finally:
-            self.tasks = None
+            self.tasks = self.server = self.pages = None
             self.peers.abort(SessionClosedError(f"{self.info.component_id} has ended"))
             self.stop.set()
             self.drained.set()
@@ -220,12 +220,15 @@ class Life:
             tasks.start_soon(partial(self._observe_pipeline, self.directory), name="flowctl_aio pipeline load")
 
     async def _observe_pipeline(self, directory: Directory) -> None:
-        """Let the load of all services count, as their beats tell it."""
+        """Let the load of all services count, as their beats tell it, and show what they do."""
         while True:
             try:
-                self.flow.observe(await directory.list_services())
+                statuses = await directory.list_services()
+                self.flow.observe(statuses)
             except ControlError as error:
+                statuses = []
                 logger.debug("%s does not know the load of the pipeline: %s", self.info.component_id, error)
+            self.sight.note_pipeline(statuses, lease=self.config.lease_timeout)
             await anyio.sleep(self.config.watch_interval)
 
     def _note_registration(self, reason: str) -> None:

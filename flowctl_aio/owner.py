@@ -107,7 +107,12 @@ class OwnerTask:
 
     async def _run(self, started: Started, scope: CancelScope) -> None:
         with scope:
-            await self._main(started)
+            try:
+                await self._main(started)
+            except asyncio.CancelledError as error:
+                if is_cancelled():
+                    raise
+                raise RuntimeError(f"CancelledError out of nowhere in {self._name}") from error
 
 
 def lone(error: BaseException) -> BaseException:

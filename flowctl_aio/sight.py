@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from flowctl_aio.control.clock import utc_now
 from flowctl_aio.control.flow import FlowControl
 from flowctl_aio.control.lifecycle import Lifecycle, State
-from flowctl_aio.observe.meter import Meter
+from flowctl_aio.control.rollup import pipeline_health, pipeline_metrics
+from flowctl_aio.observe.meter import LabelValues, Meter
 from flowctl_aio.observe.monitor import MonitorMetrics
 from flowctl_aio.observe.view import HealthView
 from flowctl_aio.pulse import Pulse
@@ -30,6 +33,7 @@ class Sight:
     def __init__(self, info: ServiceInfo, lifecycle: Lifecycle, pulse: Pulse, flow: FlowControl) -> None:
         self._info, self._lifecycle, self._pulse, self._flow = info, lifecycle, pulse, flow
         self._labels = {"service_id": info.component_id, "service_type": info.service_type.name.lower()}
+        self._kinds: Mapping[str, str] = {}
         meter = Meter()
         self.monitor = MonitorMetrics(meter)
         self.view = HealthView(
@@ -50,6 +54,27 @@ class Sight:
     def note_registration(self, reason: str) -> None:
         """The service registered anew, and why."""
         self.monitor.reconnections.add(service_id=self._info.component_id, reason=reason)
+
+    def note_pipeline(self, statuses: Sequence[ServiceStatus], *, lease: float) -> None:
+        """What the plane tells of all services; of nobody if it does not answer."""
+        health = pipeline_health(statuses, now=utc_now(), lease=lease)
+        metrics = pipeline_metrics(statuses, health=health)
+        self._kinds = {status.service_id: status.info.service_type.name.lower() for status in statuses}
+        latency = metrics.end_to_end_latency_ms
+        self.monitor.throughput.set(metrics.total_throughput if statuses else math.nan)
+        self.monitor.latency.set(math.nan if latency is None else latency / 1000)
+        self.monitor.service_throughput.set_all(self._by_kind(metrics.throughput))
+        self.monitor.service_queue_depth.set_all(self._by_kind(metrics.queue_depth))
+        self.monitor.connections.set_all(
+            {
+                (service_id, one.status.info.endpoint): float(one.is_healthy)
+                for service_id, one in health.services.items()
+            }
+        )
+
+    def _by_kind(self, numbers: Mapping[str, float]) -> dict[LabelValues, float]:
+        own = {self._info.component_id: self._labels["service_type"]}
+        return {(key, self._kinds.get(key) or own.get(key, "")): number for key, number in numbers.items()}
 
     async def timed(self, ask: Callable[[], Awaitable[Sequence[ServiceStatus]]]) -> Sequence[ServiceStatus]:
         """Ask the plane for its services, and note how long that took.
@@ -73,9 +98,5 @@ class Sight:
     def _metrics(self) -> dict[str, float]:
         self.monitor.backpressure_active.set(float(self._flow.is_backpressure_active))
         self.monitor.throttle_rate.set(self._flow.throttle_rate)
-        loads = self._flow.service_loads()
-        kind = {self._info.component_id: self._labels["service_type"]}
-        self.monitor.load_ratio.set_all(
-            {(service_id, kind.get(service_id, "")): load for service_id, load in loads.items()}
-        )
+        self.monitor.load_ratio.set_all(self._by_kind(self._flow.service_loads()))
         return self._pulse.read_metrics()

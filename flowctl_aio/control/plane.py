@@ -128,7 +128,7 @@ class PlaneClient:
             ControlError: if the plane does not answer.
 
         Cancellation: safe at any point.
-        Source: `GetComponentStatus` (v1); `GetServiceStatus` (classic), which a real plane does not have.
+        Source: `GetComponentStatus` (v1); `GetServiceStatus` (classic), in whose place a real plane has the list alone.
         """
         timeout = self._config.query_timeout
 
@@ -139,7 +139,10 @@ class PlaneClient:
 
         async def classic() -> ServiceStatus:
             request = wire.ServiceInfo(service_id=service_id)
-            answer = await self.ask(f"{CLASSIC}/GetServiceStatus", request, wire.ServiceStatus, timeout)
+            try:
+                answer = await self.ask(f"{CLASSIC}/GetServiceStatus", request, wire.ServiceStatus, timeout)
+            except UnimplementedError:
+                return await self._find_in_list(service_id)
             return messages.status_from_classic(answer)
 
         return await self._richer(v1, classic)
@@ -165,6 +168,13 @@ class PlaneClient:
             return [messages.status_from_classic(service) for service in answer.services]
 
         return await self._richer(v1, classic)
+
+    async def _find_in_list(self, service_id: str) -> ServiceStatus:
+        """One service of a plane that tells of all or none."""
+        for status in await self.list_services():
+            if status.service_id == service_id:
+                return status
+        raise NotRegisteredError(f"service {service_id} not found")
 
     async def _richer(self, v1: Callable[[], Awaitable[T]], classic: Callable[[], Awaitable[T]]) -> T:
         """Whatever the dialect of the registration, v1 has the better answer where it is there at all."""

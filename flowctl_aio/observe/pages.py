@@ -80,7 +80,11 @@ async def open_health_pages(bind: str, view: HealthView) -> AsyncIterator[Health
     await runner.setup()
     try:
         try:
-            server = await asyncio.get_running_loop().create_server(_bounded(runner.server), host or None, port)
+            # In two steps: cancelled in the second, the first would lose what it has bound.
+            server = await asyncio.get_running_loop().create_server(
+                _bounded(runner.server), host or None, port, start_serving=False
+            )
+            await server.start_serving()
         except (OSError, UnicodeError) as error:
             reason = (getattr(error, "strerror", None) or str(error)).rpartition(": ")[2].lower()
             logger.warning("%s: no health pages on %s: %s", view.who, bind, reason)

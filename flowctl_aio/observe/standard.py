@@ -92,8 +92,11 @@ HELP: dict[str, str] = {
     "websocket_connections": "WebSocket clients of the sink.",
     "compression_ratio": "Bytes received over bytes written.",
     "current_inflight": "Batches under way, under the processor's own name for it.",
-    "heartbeats_total": "Heartbeats that the plane accepted.",
-    "heartbeats_missed_total": "Heartbeats that it did not.",
+    "heartbeats_total": "Heartbeats sent, or tried to.",
+    "heartbeats_missed_total": "Heartbeats that the plane did not accept.",
+    "heartbeats_rejected_total": "Heartbeats that the plane answered with a refusal.",
+    "heartbeats_standby_total": "Heartbeats sent by the thread, in place of a blocked loop.",
+    "foreign_instances_total": "Other processes that were seen under this service's id.",
     "registrations_total": "Registrations that the plane accepted.",
 }
 

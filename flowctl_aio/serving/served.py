@@ -84,8 +84,10 @@ class Served(Generic[C]):
     @property
     def traffic(self) -> Traffic:
         """What has passed so far, also through the streams that are under way."""
-        total = replace(self._past, streams=len(self._live))
-        for stream in self._live:
+        # A copy, made in one step: the thread that beats for a blocked loop asks too.
+        live = tuple(self._live)
+        total = replace(self._past, streams=len(live))
+        for stream in live:
             total.add(stream)
         return total
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,11 +135,16 @@ async def _produce(
             with served.guard():
                 produced = _iterable(served.component.stream(request))
             async with driven(produced) as iterator:
-                while (batch := await next_of(served, iterator)) is not END:
+                while (batch := await _timed(served, iterator)) is not END:
                     await send.send(batch)
             production.is_complete = True
         except Exception as error:  # noqa: BLE001 - raised behind the batches that came before it
             production.error = error
+
+
+async def _timed(served: Served[Source], iterator: AsyncIterator[Batch]) -> Batch:
+    with served.work.waiting():
+        return await next_of(served, iterator)
 
 
 def _iterable(produced: Any) -> AsyncIterable[Batch]:

@@ -46,6 +46,16 @@ class Work:
             self.latency = took if self.latency is None else self.latency + WEIGHT * (took - self.latency)
             self.note()
 
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """A block in which a source is asked for its next batch. That may not be there yet, so it counts as time only:
+        whoever waits for a ledger is neither slow nor stuck."""
+        began = self._clock()
+        try:
+            yield
+        finally:
+            self.seconds += self._clock() - began
+
     def note(self) -> None:
         """A batch came out."""
         self.done += 1

@@ -85,8 +85,10 @@ def connection_fault(details: str, *, is_tls: bool) -> str:
 
 
 def is_unimplemented(error: StreamError) -> bool:
-    """Whether the peer is there, but lacks the method or the whole service."""
-    return error.code == "UNIMPLEMENTED"
+    """Whether the peer is there, but lacks the method or the whole service. A Go plane may say it in words."""
+    if error.code == "UNIMPLEMENTED":
+        return True
+    return error.code == "UNKNOWN" and "not implemented" in (error.details or "").lower()
 
 
 def is_not_found(error: StreamError) -> bool:

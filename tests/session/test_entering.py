@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import anyio
@@ -92,6 +94,19 @@ async def test_a_lifespan_that_fails_comes_out_of_entering_as_itself(plane, conf
         async with FlowctlSession(Failing(), config):
             pytest.fail("entered")
     assert is_uncancelled()
+
+
+async def test_a_lifespan_that_is_cancelled_out_of_nowhere_is_an_error_of_entering(plane, config):
+    class Broken(Numbers):
+        @asynccontextmanager
+        async def lifespan(self):
+            raise asyncio.CancelledError
+            yield
+
+    with pytest.raises(RuntimeError, match="CancelledError out of nowhere"):
+        async with FlowctlSession(Broken(), config):
+            pytest.fail("entered")
+    assert ids(plane) == []
 
 
 async def test_entering_that_is_cancelled_leaves_nothing(plane, config, until):

@@ -137,5 +137,7 @@ def test_a_plane_says_in_several_ways_that_it_does_not_know_us(code, details, ex
 
 def test_a_missing_method_is_told_from_other_failures():
     assert is_unimplemented(StreamError("x", code="UNIMPLEMENTED"))
+    assert is_unimplemented(StreamError("x", code="UNKNOWN", details="GetServiceStatus not implemented"))
+    assert not is_unimplemented(StreamError("x", code="UNKNOWN", details="service x not found"))
     assert not is_unimplemented(StreamError("x", code="UNAVAILABLE"))
     assert not is_unimplemented(StreamError("x"))
