@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +29,7 @@ from flowctl_aio import (
 from flowctl_aio.cli.children import Child, ChildError, open_child
 from flowctl_aio.cli.display import Run, keep_showing, keep_watching, summary, watch_once
 from flowctl_aio.cli.lake_options import LakeOptions
+from flowctl_aio.cli.signals import run_interruptible
 from flowctl_aio.components.stellar.transfers import Mode
 from flowctl_aio.errors import StreamError
 
@@ -50,9 +51,9 @@ def demo(
     lake: LakeOptions | None = None,
 ) -> int:
     """Run the whole pipeline on this machine: ledgers in, token transfers out, in Parquet."""
-    return asyncio.run(
-        _demo(lake or LakeOptions(), first, last, out, mode, heartbeat_interval, as_json=as_json, verbose=verbose)
-    )
+    options = lake or LakeOptions()
+    run = partial(_demo, options, first, last, out, mode, heartbeat_interval, as_json=as_json, verbose=verbose)
+    return run_interruptible(run)
 
 
 @dataclass(frozen=True, slots=True)
