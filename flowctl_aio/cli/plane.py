@@ -52,13 +52,16 @@ def plane(
 
 async def _plane(running: EmbeddedControlPlane, *, with_parent: bool, watch_parent: bool) -> None:
     notifier = Notifier()
-    async with until_told(with_parent=with_parent, watch_parent=watch_parent) as told, running:
-        async with anyio.create_task_group() as group:
-            group.start_soon(notifier.run, lambda: repr(running))
-            print_ready("plane", running.endpoint)
-            await told.wait()
-            notifier.send(STOPPING="1", STATUS=f"stopping: {told.why}")
-            group.cancel_scope.cancel()
+    async with (
+        until_told(with_parent=with_parent, watch_parent=watch_parent) as told,
+        running,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(notifier.run, lambda: repr(running))
+        print_ready("plane", running.endpoint)
+        await told.wait()
+        notifier.send(STOPPING="1", STATUS=f"stopping: {told.why}")
+        group.cancel_scope.cancel()
 
 
 def with_port(address: str, port: int) -> str:
