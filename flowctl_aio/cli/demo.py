@@ -107,9 +107,10 @@ async def _demo(
                     child = await stack.enter_async_context(
                         open_child(group, verb, *plan.arguments(verb, plane), verbose=plan.verbose)
                     )
-                    run.endpoints[verb] = child.endpoint
                     children.append(child)
-                    watchers.start_soon(_watch, child, name=f"watch {verb}")
+                for child in children:
+                    run.endpoints[child.name] = await child.wait_ready()
+                    watchers.start_soon(_watch, child, name=f"watch {child.name}")
                 await _stream(run, plan, plane)
             except StreamError:
                 # A peer that has died says more about it itself, through its watcher.
@@ -153,7 +154,7 @@ async def _stream(run: Run, plan: _Plan, plane: str) -> None:
 async def _keep_plane(run: Run, group: TaskGroup, *, task_status: TaskStatus[str]) -> None:
     """Keep a plane running, on the same port if it has to start again."""
     async with open_child(group, "plane", "plane", "--bind=127.0.0.1:0") as child:
-        endpoint = child.endpoint
+        endpoint = await child.wait_ready()
         task_status.started(endpoint)
         await child.wait()
     while True:
@@ -161,6 +162,7 @@ async def _keep_plane(run: Run, group: TaskGroup, *, task_status: TaskStatus[str
         for attempt in range(PLANE_ATTEMPTS):
             try:
                 async with open_child(group, "plane", "plane", f"--bind={endpoint}") as child:
+                    await child.wait_ready()
                     await child.wait()
                 break
             except ChildError:

@@ -20,7 +20,7 @@ NAME = "ttp_arrow_processor"
 
 def processor(
     *,
-    network: Annotated[str | None, Parameter(help="pubnet, testnet, or a passphrase.")] = None,
+    network: Annotated[str | None, Parameter(help="pubnet, testnet, or a passphrase [testnet].")] = None,
     mode: Annotated[Mode, Parameter(help="Read the events in the ledgers, or work them out.")] = "derived",
     component_id: Annotated[str | None, Parameter(name="--id", help="Its identity [ttp-arrow-processor].")] = None,
     service: ServiceOptions | None = None,
