@@ -31,6 +31,20 @@ class Shell:
             check=False,
         )
 
+    def start_code(self, code: str) -> subprocess.Popen[str]:
+        """Start an interpreter that runs `code`."""
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, env=self.environ, text=True)
+        self.started.append(process)
+        return process
+
+    def start_at(self, terminal: int, *arguments: str) -> subprocess.Popen[str]:
+        """Start it with both outputs at a terminal."""
+        environ = {**self.environ, "TERM": "xterm", "COLUMNS": "160"}
+        command = [*COMMAND, *arguments]
+        process = subprocess.Popen(command, stdout=terminal, stderr=terminal, env=environ, text=True)
+        self.started.append(process)
+        return process
+
     def start(self, *arguments: str | Path, log: Path | None = None, **environ: str) -> subprocess.Popen[str]:
         """Start it; with `log`, both outputs go into that file, as a runner has it."""
         out = log.open("w") if log else subprocess.PIPE

@@ -42,7 +42,8 @@ async def until_ready(process) -> str:
 async def test_a_secured_plane_takes_who_proves_it_and_nobody_else(shell, pki):
     process = shell.start(
         "plane", "--bind=localhost:8080", "--port=0", "--quirks=flowctl", f"--tls-cert={pki / 'localhost.pem'}",
-        f"--tls-key={pki / 'localhost.key'}", f"--tls-client-ca={pki / 'ca.pem'}", f"--accept-tokens-file={pki / 'tokens'}",
+        f"--tls-key={pki / 'localhost.key'}", f"--tls-client-ca={pki / 'ca.pem'}",
+        f"--accept-tokens-file={pki / 'tokens'}",
     )  # fmt: skip
     with anyio.fail_after(40):
         port = (await until_ready(process)).rpartition(":")[2]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
 import signal
-import subprocess
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -16,8 +16,7 @@ from rich.console import Console
 
 from flowctl_aio import FlowctlSession, Health, ServiceInfo, ServiceStatus, ServiceType
 from flowctl_aio.cli.services import rows_of, table_of
-
-from .conftest import COMMAND
+from flowctl_aio.transport.status import Refused
 
 pytestmark = pytest.mark.anyio
 SOURCE = ServiceInfo("src", ServiceType.SOURCE, output_event_types=("L",), endpoint="127.0.0.1:4")
@@ -39,7 +38,8 @@ async def test_the_services_of_a_plane_are_told_in_every_form(shell, plane, conf
         assert found["src"].pop("age") < 60
         assert datetime.fromisoformat(found["src"].pop("last_heartbeat")).tzinfo is not None
         assert found["src"] == {
-            "id": "src", "type": "source", "health": "healthy", "endpoint": "127.0.0.1:4", "inputs": [], "outputs": ["L"],
+            "id": "src", "type": "source", "health": "healthy", "endpoint": "127.0.0.1:4",
+            "inputs": [], "outputs": ["L"],
         }  # fmt: skip
         rows = [line.split("\t") for line in (await ask("services")).splitlines()]
         assert sorted((row[0], row[1], row[2], row[5], row[6]) for row in rows) == [
@@ -60,11 +60,7 @@ async def test_a_watch_on_a_terminal_survives_the_plane_and_ends_with_ctrl_c(she
     ours, theirs = pty.openpty()
     async with FlowctlSession(SOURCE, config):
         await plane.wait_for_service("src", Health.HEALTHY)
-        process = subprocess.Popen(
-            [*COMMAND, "services", "--watch", "--interval=0.05", f"--plane={plane.endpoint}"],
-            stdout=theirs, stderr=theirs, env={**shell.environ, "TERM": "xterm", "COLUMNS": "160"},
-        )  # fmt: skip
-        shell.started.append(process)
+        process = shell.start_at(theirs, "services", "--watch", "--interval=0.05", f"--plane={plane.endpoint}")
         os.close(theirs)
         seen = ""
 
@@ -75,32 +71,18 @@ async def test_a_watch_on_a_terminal_survives_the_plane_and_ends_with_ctrl_c(she
 
         with anyio.fail_after(30):
             await until_seen("healthy")
-    async with plane_gone(plane):
-        with anyio.fail_after(30):
-            await until_seen("the plane is away")
-            process.send_signal(signal.SIGINT)
-            await to_thread.run_sync(lambda: drain(ours))
-            assert await to_thread.run_sync(process.wait) == 130
+    plane.gate = refuse
+    with anyio.fail_after(30):
+        await until_seen("the plane is away")
+        process.send_signal(signal.SIGINT)
+        await to_thread.run_sync(lambda: drain(ours))
+        assert await to_thread.run_sync(process.wait) == 130
     os.close(ours)
     assert "Traceback" not in seen
 
 
-def plane_gone(plane):
-    """A block in which the plane answers nobody."""
-    from contextlib import asynccontextmanager
-
-    from flowctl_aio.transport.status import Refused
-
-    @asynccontextmanager
-    async def block():
-        async def refuse(method, request):
-            raise Refused("UNAVAILABLE", "gone")
-
-        plane.gate = refuse
-        yield
-        plane.gate = None
-
-    return block()
+async def refuse(method, request):
+    raise Refused("UNAVAILABLE", "gone")
 
 
 def drain(descriptor: int) -> None:
@@ -121,10 +103,9 @@ async def test_the_age_of_a_beat_has_the_colour_of_what_it_means():
     statuses.append(ServiceStatus("[red]\x1b[2J", SINK, Health.UNKNOWN))
     table = table_of(statuses, 30.0)
     assert [cell.spans[0].style for cell in table.columns[3].cells] == ["green", "yellow", "red", "dim"]
-    console = Console(width=200, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console = Console(width=200, file=io.StringIO())
     console.print(table)
-    console.file.close()
-    assert "[red]?[2J" in console.export_text()
+    assert "[red]?[2J" in console.file.getvalue()
     assert rows_of(statuses)[3][:4] == ["[red]?[2J", "sink", "unknown", "-"]
 
 

@@ -106,8 +106,7 @@ async def test_a_service_ends_with_a_parent_that_is_killed(shell, plane, option)
     """The parent is a small process that starts the service and waits; `--with-parent` hears of it by its input."""
     command = [sys.executable, "-m", "flowctl_aio", *PROCESSOR, f"--plane={plane.endpoint}", option]
     code = f"import subprocess, time; p = subprocess.Popen({command!r}, stdin=subprocess.PIPE); time.sleep(600)"
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, env=shell.environ)
-    shell.started.append(parent)
+    parent = shell.start_code(code)
     with anyio.fail_after(30):
         await plane.wait_for_service("ttp-arrow-processor")
         (service,) = psutil.Process(parent.pid).children()
