@@ -16,7 +16,7 @@ from flowctl_aio.owner import lone
 
 app = App(
     name="flowctl-aio",
-    help="Data pipelines on the Stellar network: a control plane, three components, and a demo of them all.",
+    help="Data pipelines on the Stellar network: a control plane, components, questions to them, and a demo of it all.",
     version=__version__,
     help_format="plaintext",
     result_action="return_value",
@@ -28,6 +28,10 @@ VERBS = {
     "source": "Serve ledgers.",
     "processor": "Serve token transfers out of ledgers.",
     "sink": "Write events into Parquet files.",
+    "passthrough": "Give events on as they come, where a runner needs a processor.",
+    "services": "Print the services that a control plane knows.",
+    "topology": "Print who feeds whom.",
+    "health": "Print how the services are together, and what to do about it.",
     "config": "Show the settings and where they come from, or check a file of them.",
 }
 for verb, text in VERBS.items():

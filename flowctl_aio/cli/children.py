@@ -37,7 +37,7 @@ class Child:
     """A running verb.
 
     Attributes:
-        endpoint: where it listens.
+        endpoint: where it listens, once it is ready.
         last_words: its own word on why it failed.
     """
 
@@ -46,12 +46,31 @@ class Child:
     endpoint: str = ""
     is_verbose: bool = False
     last_words: str = ""
+    is_told: bool = False
     fell_silent: anyio.Event = field(default_factory=anyio.Event)
 
     def tell(self) -> None:
-        """Ask it to end; leaving its block waits for that."""
-        if self.process.returncode is None:
+        """Ask it to end; leaving its block waits for that. Once only: a second signal would cut its draining off."""
+        if self.process.returncode is None and not self.is_told:
+            self.is_told = True
             self.process.send_signal(signal.SIGTERM)
+
+    async def wait_ready(self) -> str:
+        """Return where it listens, once it does.
+
+        Raises:
+            ChildError: if it ends before that; the error says what it said.
+
+        Cancellation: it cannot be waited for again.
+        """
+        assert self.process.stdout is not None
+        text = ""
+        async for part in TextReceiveStream(self.process.stdout):
+            text += part
+            if "\n" in text:
+                self.endpoint = json.loads(text.partition("\n")[0])["endpoint"]
+                return self.endpoint
+        raise await self.wait()
 
     async def wait(self) -> ChildError:
         """Return, once the process has ended, what to say of it."""
@@ -62,14 +81,11 @@ class Child:
 
 @asynccontextmanager
 async def open_child(group: TaskGroup, name: str, *arguments: str, verbose: bool = False) -> AsyncIterator[Child]:
-    """Run `flowctl-aio ARGUMENTS` until the block ends; the block begins when the child is ready.
+    """Run `flowctl-aio ARGUMENTS` until the block ends; the block begins at once, so that several start side by side.
 
     Args:
         group: runs the task that listens to what the child logs; it ends with the child.
         verbose: whether to pass that on.
-
-    Raises:
-        ChildError: if it ends before it is ready; the error says what it said.
 
     Cancellation: stops the child, by force if it does not go within some seconds.
     """
@@ -81,24 +97,11 @@ async def open_child(group: TaskGroup, name: str, *arguments: str, verbose: bool
     child = Child(name, process, is_verbose=verbose)
     group.start_soon(_relay, child, name=f"log of {name}")
     try:
-        await _until_ready(child)
         yield child
     finally:
         with anyio.CancelScope(shield=True):
-            await _stop(process)
+            await _stop(child)
             await process.aclose()
-
-
-async def _until_ready(child: Child) -> None:
-    """Read the one line that says where the child listens."""
-    assert child.process.stdout is not None
-    text = ""
-    async for part in TextReceiveStream(child.process.stdout):
-        text += part
-        if "\n" in text:
-            child.endpoint = json.loads(text.partition("\n")[0])["endpoint"]
-            return
-    raise await child.wait()
 
 
 async def _relay(child: Child) -> None:
@@ -126,11 +129,11 @@ async def _lines(stream: ByteReceiveStream) -> AsyncIterator[str]:
         yield rest
 
 
-async def _stop(process: Process) -> None:
-    if process.returncode is None:
-        process.send_signal(signal.SIGTERM)
+async def _stop(child: Child) -> None:
+    child.tell()
+    if child.process.returncode is None:
         with anyio.move_on_after(STOP_TIMEOUT):
-            await process.wait()
-    if process.returncode is None:
-        process.kill()
-        await process.wait()
+            await child.process.wait()
+    if child.process.returncode is None:
+        child.process.kill()
+        await child.process.wait()

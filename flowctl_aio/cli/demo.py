@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +29,7 @@ from flowctl_aio import (
 from flowctl_aio.cli.children import Child, ChildError, open_child
 from flowctl_aio.cli.display import Run, keep_showing, keep_watching, summary, watch_once
 from flowctl_aio.cli.lake_options import LakeOptions
+from flowctl_aio.cli.signals import run_interruptible
 from flowctl_aio.components.stellar.transfers import Mode
 from flowctl_aio.errors import StreamError
 
@@ -50,9 +51,9 @@ def demo(
     lake: LakeOptions | None = None,
 ) -> int:
     """Run the whole pipeline on this machine: ledgers in, token transfers out, in Parquet."""
-    return asyncio.run(
-        _demo(lake or LakeOptions(), first, last, out, mode, heartbeat_interval, as_json=as_json, verbose=verbose)
-    )
+    options = lake or LakeOptions()
+    run = partial(_demo, options, first, last, out, mode, heartbeat_interval, as_json=as_json, verbose=verbose)
+    return run_interruptible(run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,10 @@ async def _demo(
                     child = await stack.enter_async_context(
                         open_child(group, verb, *plan.arguments(verb, plane), verbose=plan.verbose)
                     )
-                    run.endpoints[verb] = child.endpoint
                     children.append(child)
-                    watchers.start_soon(_watch, child, name=f"watch {verb}")
+                for child in children:
+                    run.endpoints[child.name] = await child.wait_ready()
+                    watchers.start_soon(_watch, child, name=f"watch {child.name}")
                 await _stream(run, plan, plane)
             except StreamError:
                 # A peer that has died says more about it itself, through its watcher.
@@ -152,7 +154,7 @@ async def _stream(run: Run, plan: _Plan, plane: str) -> None:
 async def _keep_plane(run: Run, group: TaskGroup, *, task_status: TaskStatus[str]) -> None:
     """Keep a plane running, on the same port if it has to start again."""
     async with open_child(group, "plane", "plane", "--bind=127.0.0.1:0") as child:
-        endpoint = child.endpoint
+        endpoint = await child.wait_ready()
         task_status.started(endpoint)
         await child.wait()
     while True:
@@ -160,6 +162,7 @@ async def _keep_plane(run: Run, group: TaskGroup, *, task_status: TaskStatus[str
         for attempt in range(PLANE_ATTEMPTS):
             try:
                 async with open_child(group, "plane", "plane", f"--bind={endpoint}") as child:
+                    await child.wait_ready()
                     await child.wait()
                 break
             except ChildError:

@@ -21,7 +21,9 @@ SYNTHETIC_FIRST, SYNTHETIC_LAST, SYNTHETIC_LEDGERS = 2, 2**31 - 1, 1000
 class LakeOptions:
     """Where the ledgers come from: a lake, or without one the synthetic source."""
 
-    lake: Annotated[str | None, Parameter(help="A SEP-54 lake: a folder, s3://, gs:// or https://.")] = None
+    lake: Annotated[
+        str | None, Parameter(help="A SEP-54 lake: a folder, s3://, gs://, https:// [synthetic ledgers].")
+    ] = None
     network: Annotated[str | None, Parameter(help="pubnet, testnet, or a passphrase; a lake's manifest tells.")] = None
     anonymous: Annotated[bool, Parameter(help="Read a public bucket without credentials.")] = False
     region: Annotated[str | None, Parameter(help="Region of an S3 bucket.")] = None

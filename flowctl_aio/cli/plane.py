@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Annotated, Literal
 
+import anyio
 from cyclopts import Parameter
 
 from flowctl_aio import EmbeddedControlPlane
@@ -26,12 +27,18 @@ def plane(
     heartbeat_ttl: Annotated[float, Parameter(help="Seconds without a heartbeat until a service is unhealthy.")] = 30.0,
     janitor_interval: Annotated[float, Parameter(help="Seconds between two looks for such services.")] = 10.0,
     insecure: Annotated[bool, Parameter(help="Listen in plaintext for other machines too.")] = False,
-    tls_cert: Annotated[str, Parameter(help="PEM of a certificate; encrypts what is said to the plane.")] = "",
-    tls_key: Annotated[str, Parameter(help="PEM of its key.")] = "",
-    tls_client_ca: Annotated[str, Parameter(help="PEM of who signs the clients; others are sent away.")] = "",
-    accept_tokens_file: Annotated[str, Parameter(help="File of the tokens that let callers in, one a line.")] = "",
-    watch_parent: Annotated[bool, Parameter(help="End when the parent process does.")] = False,
-    with_parent: Annotated[bool, Parameter(help="End when standard input closes.", show=False)] = False,
+    tls_cert: Annotated[
+        str, Parameter(help="PEM of a certificate; encrypts what is said to the plane.", show_default=False)
+    ] = "",
+    tls_key: Annotated[str, Parameter(help="PEM of its key.", show_default=False)] = "",
+    tls_client_ca: Annotated[
+        str, Parameter(help="PEM of who signs the clients; others are sent away.", show_default=False)
+    ] = "",
+    accept_tokens_file: Annotated[
+        str, Parameter(help="File of the tokens that let callers in, one a line.", show_default=False)
+    ] = "",
+    watch_parent: Annotated[bool, Parameter(negative=(), help="End when the parent process does.")] = False,
+    with_parent: Annotated[bool, Parameter(negative=(), help="End when standard input closes.", show=False)] = False,
 ) -> None:
     """Run a control plane, for development and single machines."""
     is_secured = bool(tls_cert or tls_key or tls_client_ca)
@@ -51,11 +58,16 @@ def plane(
 
 async def _plane(running: EmbeddedControlPlane, *, with_parent: bool, watch_parent: bool) -> None:
     notifier = Notifier()
-    async with until_told(with_parent=with_parent, watch_parent=watch_parent) as told, running:
+    async with (
+        until_told(with_parent=with_parent, watch_parent=watch_parent) as told,
+        running,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(notifier.run, lambda: repr(running))
         print_ready("plane", running.endpoint)
-        notifier.send(READY="1", STATUS=repr(running))
         await told.wait()
-        notifier.send(STOPPING="1")
+        notifier.send(STOPPING="1", STATUS=f"stopping: {told.why}")
+        group.cancel_scope.cancel()
 
 
 def with_port(address: str, port: int) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from flowctl_aio import FlowctlConfig
 from flowctl_aio.cli.service import ServiceOptions, run_service
 from flowctl_aio.components.stellar.transfers import Mode
 from flowctl_aio.components.ttp_arrow_processor import TtpArrowProcessor
@@ -19,20 +20,21 @@ NAME = "ttp_arrow_processor"
 
 def processor(
     *,
-    network: Annotated[str | None, Parameter(help="pubnet, testnet, or a passphrase.")] = None,
+    network: Annotated[str | None, Parameter(help="pubnet, testnet, or a passphrase [testnet].")] = None,
     mode: Annotated[Mode, Parameter(help="Read the events in the ledgers, or work them out.")] = "derived",
     component_id: Annotated[str | None, Parameter(name="--id", help="Its identity [ttp-arrow-processor].")] = None,
     service: ServiceOptions | None = None,
 ) -> None:
     """Serve token transfers out of ledgers, until a signal comes."""
     service = service or ServiceOptions()
-    own = resolve_component(NAME, file=service.config).config
-    assert isinstance(own, TtpArrowProcessorSettings)
-    network = network or own.network_passphrase
+    own = resolve_component(NAME, file=service.config)
+    settings = own.config
+    assert isinstance(settings, TtpArrowProcessorSettings)
+    network = network or settings.network_passphrase
     if not network:
         raise ConfigError("no network is known: give --network, or set TTP_ARROW_PROCESSOR_NETWORK_PASSPHRASE")
 
-    async def make() -> TtpArrowProcessor:
+    async def make(config: FlowctlConfig) -> TtpArrowProcessor:
         return TtpArrowProcessor(network, mode=mode)
 
-    asyncio.run(run_service(service, NAME, component_id, make))
+    asyncio.run(run_service(service, NAME, component_id, make, own.notes))

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from flowctl_aio import FlowctlConfig, FlowctlSession, tune_malloc
+from flowctl_aio import FlowctlConfig, FlowctlSession, Health, tune_malloc
+from flowctl_aio.cli.plane_options import PlaneOptions
 from flowctl_aio.cli.signals import until_told
 from flowctl_aio.cli.systemd import Notifier
 from flowctl_aio.component import Component
 from flowctl_aio.config.reading.resolve import Resolved, resolve
 
-# Some 2 s after `flowctl run` has asked its components to end, its plane is gone; the farewell must come before.
+# Under `flowctl run`: some 2 s after it has asked its components to end, its plane is gone, and the farewell must
+# come before; and its limit of a message is this, on every call.
 RUNNER_DRAIN = 0.8
+RUNNER_MESSAGE_BYTES = 50 * 1024 * 1024
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
 
 @Parameter(name="*")
-@dataclass(frozen=True)
-class ServiceOptions:
+@dataclass(frozen=True, kw_only=True)
+class ServiceOptions(PlaneOptions):
     """Options of every service. What is not given comes from the environment, a file, a profile, or a default."""
 
-    plane: Annotated[str | None, Parameter(help="The control plane, host:port [localhost:8080].")] = None
     bind: Annotated[str | None, Parameter(help="Where the data plane listens [a free port of this host].")] = None
     health: Annotated[str | None, Parameter(help="Where the health pages listen, host:port [nowhere].")] = None
-    config: Annotated[str | None, Parameter(help="A YAML file of settings.")] = None
-    profile: Annotated[str, Parameter(help="local, flowctl, development or production.")] = ""
     heartbeat_interval: Annotated[float | None, Parameter(help="Seconds between two heartbeats [10].")] = None
     heartbeat_mode: Annotated[
         Literal["loop", "thread"] | None, Parameter(help="Beat from a thread where the loop is blocked [loop].")
@@ -38,52 +38,45 @@ class ServiceOptions:
     drain_timeout: Annotated[
         float | None, Parameter(help="Seconds that streams may take to end after a signal [15; 0.8 in `flowctl run`].")
     ] = None
-    insecure: Annotated[bool | None, Parameter(help="Allow plaintext to and from other machines.")] = None
-    tls_ca: Annotated[str | None, Parameter(help="PEM of whom to trust; encrypts the channels.")] = None
-    tls_cert: Annotated[str | None, Parameter(help="PEM of a client certificate.")] = None
-    tls_key: Annotated[str | None, Parameter(help="PEM of its key.")] = None
-    tls_server_name: Annotated[str | None, Parameter(help="Name in the certificates of servers.")] = None
     serve_tls_cert: Annotated[str | None, Parameter(help="PEM of the data plane's certificate.")] = None
     serve_tls_key: Annotated[str | None, Parameter(help="PEM of its key.")] = None
     serve_tls_client_ca: Annotated[str | None, Parameter(help="PEM of who signs the clients of the data plane.")] = None
-    token_file: Annotated[str | None, Parameter(help="File of the bearer token to show.")] = None
     accept_tokens_file: Annotated[str | None, Parameter(help="File of the tokens that let callers in.")] = None
     tune_malloc: Annotated[bool, Parameter(help="Keep large buffers in the process: faster large messages.")] = True
-    watch_parent: Annotated[bool, Parameter(help="End when the parent process does.")] = False
-    with_parent: Annotated[bool, Parameter(help="End when standard input closes.", show=False)] = False
+    watch_parent: Annotated[bool, Parameter(negative=(), help="End when the parent process does.")] = False
+    with_parent: Annotated[bool, Parameter(negative=(), help="End when standard input closes.", show=False)] = False
 
-    def load(self, component: str, component_id: str | None) -> FlowctlConfig:
-        """The settings of one component's session.
+    def settings(self) -> dict[str, Any]:
+        """The options as settings of a session; None for what is not given."""
+        return {
+            **super().settings(),
+            "bind": self.bind,
+            "health_bind": self.health,
+            "heartbeat_interval": self.heartbeat_interval,
+            "heartbeat_mode": self.heartbeat_mode,
+            "drain_timeout": self.drain_timeout,
+            "serve_tls_cert": self.serve_tls_cert,
+            "serve_tls_key": self.serve_tls_key,
+            "serve_tls_client_ca": self.serve_tls_client_ca,
+            "accept_tokens_file": self.accept_tokens_file,
+        }
+
+    def load(self, component: str, component_id: str | None, notes: Sequence[str] = ()) -> FlowctlConfig:
+        """The settings of one component's session; what is known but has no effect is logged.
+
+        Args:
+            notes: what is to be known of the component's own settings, to be logged with it.
 
         Raises:
             ConfigError: if anything is wrong with them; all of it is named.
         """
         resolved = resolve(
-            component,
-            file=self.config,
-            profile=self.profile,
-            component_id=component_id,
-            endpoint=self.plane,
-            bind=self.bind,
-            health_bind=self.health,
-            heartbeat_interval=self.heartbeat_interval,
-            heartbeat_mode=self.heartbeat_mode,
-            drain_timeout=self.drain_timeout,
-            insecure=self.insecure,
-            tls_ca=self.tls_ca,
-            tls_cert=self.tls_cert,
-            tls_key=self.tls_key,
-            tls_server_name=self.tls_server_name,
-            serve_tls_cert=self.serve_tls_cert,
-            serve_tls_key=self.serve_tls_key,
-            serve_tls_client_ca=self.serve_tls_client_ca,
-            token_file=self.token_file,
-            accept_tokens_file=self.accept_tokens_file,
+            component, file=self.config, profile=self.profile, component_id=component_id, **self.settings()
         )
-        for note in resolved.notes:
+        for note in dict.fromkeys((*resolved.notes, *notes)):
             logging.getLogger(__name__).warning("%s", note)
         _set_log_level(resolved)
-        return _hurried(resolved)
+        return _for_runner(resolved)
 
 
 def _set_log_level(resolved: Resolved[FlowctlConfig]) -> None:
@@ -92,16 +85,22 @@ def _set_log_level(resolved: Resolved[FlowctlConfig]) -> None:
         logging.getLogger().setLevel(LEVELS[resolved.config.log_level])
 
 
-def _hurried(resolved: Resolved[FlowctlConfig]) -> FlowctlConfig:
-    """Under `flowctl run` there is less time to drain, unless somebody has set it."""
-    by_runner = resolved.origins["component_id"].startswith("environment FLOWCTL_")
-    if by_runner and resolved.origins["drain_timeout"] == "default":
-        return replace(resolved.config, drain_timeout=RUNNER_DRAIN)
-    return resolved.config
+def _for_runner(resolved: Resolved[FlowctlConfig]) -> FlowctlConfig:
+    """Under `flowctl run` there is less time to drain, and more room in a message, unless somebody has set them."""
+    if not resolved.origins["component_id"].startswith("environment FLOWCTL_"):
+        return resolved.config
+    fitting: dict[str, Any] = {"drain_timeout": RUNNER_DRAIN, "stranger_message_bytes": RUNNER_MESSAGE_BYTES}
+    return replace(
+        resolved.config, **{name: value for name, value in fitting.items() if resolved.origins[name] == "default"}
+    )
 
 
 async def run_service(
-    options: ServiceOptions, component: str, component_id: str | None, make: Callable[[], Awaitable[Component]]
+    options: ServiceOptions,
+    component: str,
+    component_id: str | None,
+    make: Callable[[FlowctlConfig], Awaitable[Component]],
+    notes: Sequence[str] = (),
 ) -> None:
     """Serve a component until SIGINT or SIGTERM; a second signal ends it at once.
 
@@ -109,17 +108,18 @@ async def run_service(
 
     Args:
         component: whose settings to read, such as `ttp_arrow_processor`.
-        make: makes it, once its process hears signals.
+        make: makes it, once its process hears signals; it gets the settings of the session.
+        notes: on the component's own settings.
     """
     if options.tune_malloc:
         tune_malloc()
-    config = options.load(component, component_id)
+    config = options.load(component, component_id, notes)
     notifier = Notifier()
     async with (
         until_told(with_parent=options.with_parent, watch_parent=options.watch_parent) as told,
-        FlowctlSession(await make(), config) as session,
+        FlowctlSession(await make(config), config) as session,
     ):
-        session.start_soon(notifier.run, session)
+        session.start_soon(notifier.run, lambda: repr(session), lambda: session.read_health() is not Health.UNHEALTHY)
         print_ready(session.service_id, session.endpoint)
         await told.wait()
         logging.getLogger(__name__).info("%s ends: %s", session.service_id, told.why)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from flowctl_aio import FlowctlConfig
 from flowctl_aio.cli.service import ServiceOptions, run_service
 from flowctl_aio.components.arrow_analytics_sink import ArrowAnalyticsSink
 from flowctl_aio.config.components import ArrowAnalyticsSinkSettings
@@ -25,10 +26,12 @@ def sink(
 ) -> None:
     """Write events into Parquet files by date, until a signal comes."""
     service = service or ServiceOptions()
-    own = resolve_component(NAME, file=service.config).config
-    assert isinstance(own, ArrowAnalyticsSinkSettings)
+    own = resolve_component(NAME, file=service.config)
+    settings = own.config
+    assert isinstance(settings, ArrowAnalyticsSinkSettings)
 
-    async def make() -> ArrowAnalyticsSink:
-        return ArrowAnalyticsSink(out or Path(own.parquet_path), compression=compression or own.parquet_compression)
+    async def make(config: FlowctlConfig) -> ArrowAnalyticsSink:
+        folder = out or Path(settings.parquet_path)
+        return ArrowAnalyticsSink(folder, compression=compression or settings.parquet_compression)
 
-    asyncio.run(run_service(service, NAME, component_id, make))
+    asyncio.run(run_service(service, NAME, component_id, make, own.notes))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from flowctl_aio import FlowctlConfig
 from flowctl_aio.cli.lake_options import LakeOptions
 from flowctl_aio.cli.service import ServiceOptions, run_service
 from flowctl_aio.components.stellar_arrow_source import StellarArrowSource
@@ -35,10 +36,16 @@ def source(
     is_placed = any(own.origins[name] != "default" for name in PLACES)
     options = _completed(lake or LakeOptions(), settings, is_placed=is_placed)
 
-    async def make() -> StellarArrowSource:
-        return StellarArrowSource(await options.open(), batch_ledgers=ledgers, batch_bytes=batch_bytes)
+    async def make(config: FlowctlConfig) -> StellarArrowSource:
+        return StellarArrowSource(
+            await options.open(),
+            batch_ledgers=ledgers,
+            batch_bytes=batch_bytes,
+            first=config.start_ledger or None,
+            last=config.end_ledger or None,
+        )
 
-    asyncio.run(run_service(service, NAME, component_id, make))
+    asyncio.run(run_service(service, NAME, component_id, make, own.notes))
 
 
 def _completed(options: LakeOptions, settings: StellarArrowSourceSettings, *, is_placed: bool) -> LakeOptions:

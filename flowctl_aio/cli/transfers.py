@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections import Counter
 from typing import Annotated
@@ -11,6 +10,7 @@ from anyio import to_thread
 from cyclopts import Parameter
 
 from flowctl_aio.cli.lake_options import LakeOptions
+from flowctl_aio.cli.signals import run_interruptible
 from flowctl_aio.components.stellar.transfers import Mode, golden_line, token_transfers
 
 
@@ -22,7 +22,7 @@ def transfers(
     lake: LakeOptions | None = None,
 ) -> None:
     """Print the token transfers of a range of ledgers, one JSON object a line, in the order they are emitted."""
-    asyncio.run(_transfers(lake or LakeOptions(), first, last, mode))
+    run_interruptible(_transfers, lake or LakeOptions(), first, last, mode)
 
 
 async def _transfers(options: LakeOptions, first: int | None, last: int | None, mode: Mode) -> None:

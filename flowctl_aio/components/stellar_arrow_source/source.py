@@ -21,6 +21,8 @@ class StellarArrowSource(Source):
     Args:
         supply: where the ledgers come from.
         batch_ledgers, batch_bytes: a batch is full at so many ledgers or bytes of XDR, whichever comes first.
+        first, last: the ledgers, both included, for a client that leaves it to the source where to start;
+            without a first one such a client is refused, without a last one there is no end.
     """
 
     outputs = (STELLAR_LEDGER_EVENT_TYPE,)
@@ -34,6 +36,8 @@ class StellarArrowSource(Source):
         component_id: str = "stellar-arrow-source",
         batch_ledgers: int = 64,
         batch_bytes: int = 1024 * 1024,
+        first: int | None = None,
+        last: int | None = None,
     ) -> None:
         if batch_ledgers < 1 or batch_bytes < 1:
             raise ConfigError(f"a batch of {batch_ledgers} ledgers and {batch_bytes} bytes holds nothing")
@@ -41,27 +45,27 @@ class StellarArrowSource(Source):
         self.metadata = build_stellar_source_metadata(supply.passphrase, supply.kind, supply.kind)
         self._supply = supply
         self._batch_ledgers, self._batch_bytes = batch_ledgers, batch_bytes
+        self._first, self._last = first, last
         self._born = time.monotonic()
         self._ledgers = self._current = 0
         self._last_at: float | None = None
 
     async def stream(self, request: StreamRequest) -> AsyncIterator[LedgerBatch]:
-        """The ledgers of the request's range.
+        """The ledgers of the request's range, or of the source's own if the request has no start.
 
         Raises:
-            ConfigError: if the request has no start, or asks for another network.
+            ConfigError: if neither has a start, the request ends before it, or asks for another network.
             MissingLedgerError, LakeError, LedgerDecodeError: as the supply does.
 
         Cancellation: ends the reading; nothing is left behind.
         """
-        if request.start is None:
-            raise ConfigError(f"{self.component_id} needs a start_ledger")
+        start, end = self._range(request)
         if request.network and passphrase_of(request.network) != self._supply.passphrase:
             raise ConfigError(
                 f"{self._supply.where} holds ledgers of {self._supply.passphrase!r}, not {request.network!r}"
             )
         async with (
-            self._supply.open_ledgers(request.start, request.end) as ledgers,
+            self._supply.open_ledgers(start, end) as ledgers,
             aclosing(self._batched(ledgers)) as batches,
         ):
             async for batch in batches:
@@ -77,6 +81,16 @@ class StellarArrowSource(Source):
             "ledgers_per_second": self._ledgers / uptime if uptime else 0.0,
             **idle,
         }
+
+    def _range(self, request: StreamRequest) -> tuple[int, int | None]:
+        if request.start is not None:
+            return request.start, request.end
+        if self._first is None:
+            raise ConfigError(f"{self.component_id} needs a start_ledger")
+        end = self._last if request.end is None else request.end
+        if end is not None and end < self._first:
+            raise ConfigError(f"{self.component_id} starts at ledger {self._first}, behind the end that was asked for")
+        return self._first, end
 
     async def _batched(self, ledgers: AsyncIterable[StoredLedger]) -> AsyncGenerator[LedgerBatch, None]:
         waiting: list[RawLedger] = []

@@ -13,7 +13,6 @@ _SESSION = settings_of(FlowctlConfig)
 _NO_RPC = "ledgers come out of a data lake"
 _NO_POOL = "Arrow's default pool is used"
 _NETWORK = "passphrase or name of the network; empty lets the lake's manifest tell. Was testnet's"
-_RANGE = "whoever drives the pipeline asks for its range"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +64,8 @@ class StellarArrowSourceSettings:
     files_per_partition: Annotated[
         int, Setting(Integer(0, 2**32 - 1), "likewise. Was 10, which contradicts most lakes")
     ] = 0
-    start_ledger: Annotated[int, replace(_SESSION["start_ledger"], lacking=_RANGE)] = 0
-    end_ledger: Annotated[int, replace(_SESSION["end_ledger"], lacking=_RANGE)] = 0
+    start_ledger: Annotated[int, _SESSION["start_ledger"]] = 0
+    end_ledger: Annotated[int, _SESSION["end_ledger"]] = 0
     batch_size: Annotated[int, Setting(Integer(100, 10_000), "ledgers in a batch, at most")] = 1000
     buffer_size: Annotated[
         int,
