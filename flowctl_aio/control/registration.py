@@ -53,8 +53,9 @@ class Registration:
 
     Attributes:
         service_id: what the plane calls the service; a simulated id until it has answered.
-        registrations, beats, missed_beats, rejected_beats: counts since the start; a missed beat was sent, or
-            tried to be, and a rejected one is a missed one that the plane answered.
+        registrations, beats, missed_beats, rejected_beats: counts since the start, of registrations that the plane
+            accepted, of beats that were due, of those among them that it did not accept, and of those among these that
+            it answered.
     """
 
     def __init__(
@@ -160,6 +161,7 @@ class Registration:
 
     async def _step(self) -> bool:
         """Register if need be, and beat once; tell whether the plane has answered, be it with a refusal."""
+        self.beats += 1  # before it is written, so that the beat counts itself
         try:
             if not self.is_registered:
                 await self._register("rejected" if self._rejections else "outage")
@@ -219,7 +221,6 @@ class Registration:
             self._lifecycle.move(State.REGISTERED, f"as {service_id}")
 
     async def _beat(self) -> None:
-        self.beats += 1  # before it is written, so that the beat counts itself
         health, metrics = await self._pulse()
         if self._plane.dialect is Dialect.CLASSIC:
             metrics = {**metrics, **self._side_channel}

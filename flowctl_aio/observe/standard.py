@@ -70,7 +70,7 @@ HELP: dict[str, str] = {
     "processing_latency_ms": "Milliseconds that the component takes for one batch, lately.",
     "queue_depth": "Batches that wait for the component.",
     "inflight": "Batches under way.",
-    "max_inflight": "Batches that may be under way on one stream.",
+    "max_inflight": "Batches that may be under way on all streams together.",
     "inflight_utilization": "Batches under way over those that may be.",
     "loop_lag_seconds": "Longest lag of the event loop, lately.",
     "streams": "Streams under way.",
@@ -92,8 +92,11 @@ HELP: dict[str, str] = {
     "websocket_connections": "WebSocket clients of the sink.",
     "compression_ratio": "Bytes received over bytes written.",
     "current_inflight": "Batches under way, under the processor's own name for it.",
-    "heartbeats_total": "Heartbeats that the plane accepted.",
-    "heartbeats_missed_total": "Heartbeats that it did not.",
+    "heartbeats_total": "Heartbeats that were due.",
+    "heartbeats_missed_total": "Heartbeats among them that the plane did not accept.",
+    "heartbeats_rejected_total": "Heartbeats among the missed ones that the plane answered, and refused.",
+    "heartbeats_standby_total": "Heartbeats that a thread sent besides, while the loop was blocked.",
+    "foreign_instances_total": "Other processes that were seen under the service's id.",
     "registrations_total": "Registrations that the plane accepted.",
 }
 
