@@ -51,8 +51,6 @@ class Inbox:
         with self.filling():
             try:
                 while not self._is_closed and (message := await read()) is not None:
-                    if self._is_closed:  # while the call was read from: nobody takes this one any more
-                        return
                     self._waiting.append(message)
                     self._counted(1)
                     self._arrived.set()
