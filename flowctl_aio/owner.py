@@ -30,7 +30,8 @@ class OwnerTask:
     def __init__(self, main: Callable[[Started], Awaitable[None]], *, name: str) -> None:
         self._main, self._name = main, name
         self._task: asyncio.Task[None] | None = None
-        self._scope: CancelScope | None = None
+        self._scope: CancelScope | None = None  # made with the task, for it needs a running loop
+        self._is_cancelled = False
 
     def is_running(self) -> bool:
         return self._task is not None and not self._task.done()
@@ -93,7 +94,8 @@ class OwnerTask:
             raise self.error
 
     def cancel(self) -> None:
-        """Stop `main` at once; `wait` tells when it is done."""
+        """Stop `main` at once, or as soon as it starts; `wait` tells when it is done."""
+        self._is_cancelled = True
         if self._scope is not None:
             self._scope.cancel()
 
@@ -101,6 +103,8 @@ class OwnerTask:
         if self._task is not None:
             raise UsageError(f"{self._name} was started before; make a new one")
         self._scope = CancelScope()
+        if self._is_cancelled:
+            self._scope.cancel()
         # The one task without a task group: its owner is the object that holds it, which awaits it in `wait`.
         self._task = asyncio.create_task(self._run(started, self._scope), name=self._name)  # noqa: TID251
         return self._task

@@ -160,7 +160,7 @@ class Pulse:
             streams_total=traffic.streams_total,
             rows_per_second=self._rows.per_second(now),
             inflight=served.waiting + len(work),
-            max_inflight=served.max_inflight,
+            max_inflight=served.limit,
             queue_depth=served.waiting,
             processing=work.seconds,
             latency=work.latency,

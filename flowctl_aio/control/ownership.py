@@ -13,23 +13,21 @@ from flowctl_aio.types import ServiceInfo
 
 logger = logging.getLogger(__name__)
 CHECK_INTERVAL = 30.0
+MOST_SEEN = 1024
 
 
 class Ownership:
     """Looks, now and then, at who stands under our id.
 
     Attributes:
-        foreign: how many others have been seen there.
+        foreign: how many others have been seen there; one that comes back counts once, within reason.
     """
 
     def __init__(self, plane: PlaneClient, info: ServiceInfo, *, interval: float = CHECK_INTERVAL) -> None:
         self._plane, self._info, self._interval = plane, info, interval
+        self.foreign = 0
         self._seen: set[str] = set()
         self._due = time.monotonic() + interval
-
-    @property
-    def foreign(self) -> int:
-        return len(self._seen)
 
     async def check(self, service_id: str) -> None:
         """Look if it is time to; say so once for each other instance that is found. Never raises for the plane.
@@ -47,7 +45,10 @@ class Ownership:
             status = await self._plane.get_service_status(service_id)
             other = status.info.metadata.get(INSTANCE_ID_KEY, "")
             if other and other != self._info.metadata[INSTANCE_ID_KEY] and other not in self._seen:
+                if len(self._seen) >= MOST_SEEN:  # one that crashes and comes back is another each time
+                    self._seen.clear()
                 self._seen.add(other)
+                self.foreign += 1
                 logger.warning(
                     "%s is also registered by %s at %r: two processes, one id", service_id, other, status.info.endpoint
                 )

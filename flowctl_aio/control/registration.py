@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -13,6 +12,7 @@ from typing import TypeAlias
 import anyio
 
 from flowctl_aio.config import FlowctlConfig
+from flowctl_aio.control.clock import since_boot
 from flowctl_aio.control.lifecycle import Lifecycle, State
 from flowctl_aio.control.ownership import Ownership
 from flowctl_aio.control.plane import PlaneClient
@@ -54,8 +54,9 @@ class Registration:
 
     Attributes:
         service_id: what the plane calls the service; a simulated id until it has answered.
-        registrations, beats, missed_beats, rejected_beats: counts since the start; a missed beat was sent, or
-            tried to be, and a rejected one is a missed one that the plane answered.
+        registrations, beats, missed_beats, rejected_beats: counts since the start, of registrations that the plane
+            accepted, of beats that were due, of those among them that it did not accept, and of those among these that
+            it answered.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Registration:
     def seconds_since_heard(self) -> float | None:
         """Since the plane accepted a registration or a beat; None before the first."""
         heard_at = max(self._heard_at, self._standby.heard_at if self._standby is not None else 0.0)
-        return time.monotonic() - heard_at if heard_at else None
+        return since_boot() - heard_at if heard_at else None
 
     @property
     def standby_beats(self) -> int | None:
@@ -163,6 +164,7 @@ class Registration:
 
     async def _step(self) -> bool:
         """Register if need be, and beat once; tell whether the plane has answered, be it with a refusal."""
+        self.beats += 1  # before it is written, so that the beat counts itself
         try:
             if not self.is_registered:
                 await self._register("rejected" if self._rejections else "outage")
@@ -217,17 +219,16 @@ class Registration:
         self.registrations += 1
         if self.registrations > 1:
             self._registered_anew(reason)
-        self._heard_at = time.monotonic()
+        self._heard_at = since_boot()
         if self._lifecycle.state is State.CONNECTING:
             self._lifecycle.move(State.REGISTERED, f"as {service_id}")
 
     async def _beat(self) -> None:
-        self.beats += 1  # before it is written, so that the beat counts itself
         health, metrics = await self._pulse()
         if self._plane.dialect is Dialect.CLASSIC:
             metrics = {**metrics, **self._side_channel}
         # After a failure a beat waits for the plane: it then goes out in the moment that the plane is back.
-        patient, sent_at = self._failures > 0, time.monotonic()
+        patient, sent_at = self._failures > 0, since_boot()
         if self._standby is not None:
             self._standby.load(*self._plane.beat_to_wire(self.service_id, health, metrics))
             self._standby.expect(self._config.heartbeat_interval)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from flowctl_aio import _wire as wire
+from flowctl_aio.control.clock import since_boot
 from flowctl_aio.errors import FlowctlError
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Standby:
 
     Attributes:
         beats: how many it has sent.
-        heard_at: when the plane last accepted one, in seconds of the monotonic clock; 0 before the first.
+        heard_at: when the plane last accepted one, in seconds on `since_boot`; 0 before the first.
     """
 
     def __init__(self, line: Line, freshen: Callable[[Any], None], *, interval: float, timeout: float) -> None:
@@ -86,7 +87,7 @@ class Standby:
     def _run(self) -> None:
         while (late := self._wait_due()) is not None:
             method, beat = late
-            sent_at = time.monotonic()
+            sent_at = since_boot()
             try:
                 self._freshen(beat)
                 self._line.call(method, beat, wire.Empty, timeout=self._timeout)

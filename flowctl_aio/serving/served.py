@@ -96,6 +96,11 @@ class Served(Generic[C]):
         """Messages that may wait for the component on one stream."""
         return min(self.config.max_inflight, max(self.component.max_inflight, 1))
 
+    @property
+    def limit(self) -> int:
+        """Messages that may wait for the component over all streams, each of which has its own."""
+        return self.max_inflight * max(len(self._live), 1)
+
     @asynccontextmanager
     async def stream(self, call: ServerCall, role: Role, dialect: Dialect) -> AsyncIterator[ServedStream]:
         """One stream, from its greeting on; counts it, and refuses it when the component is stopping."""
@@ -137,10 +142,12 @@ class Served(Generic[C]):
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Around what the component does with one batch: a note of how long it takes, and of what is in flight."""
-        with self.work.one():
+        try:
+            with self.work.one():
+                self._tell_flow()
+                yield
+        finally:
             self._tell_flow()
-            yield
-        self._tell_flow()
 
     def count(self, more: int) -> None:
         """So many messages more, or less, wait for the component."""
@@ -152,9 +159,8 @@ class Served(Generic[C]):
             self.flow.set_inflight(self.info.component_id, self.waiting + len(self.work))
 
     def _limit_flow(self) -> None:
-        """Each stream may have its own messages waiting."""
         if self.flow is not None:
-            self.flow.set_limit(self.info.component_id, self.max_inflight * max(len(self._live), 1))
+            self.flow.set_limit(self.info.component_id, self.limit)
 
     def _note(self, fault: Exception) -> None:
         self._past.faults += 1

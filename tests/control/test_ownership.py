@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from flowctl_aio import EmbeddedControlPlane, FlowctlConfig, FlowctlSession, ServiceInfo, ServiceType
+from flowctl_aio.control import ownership
 from flowctl_aio.control.ownership import Ownership
 from flowctl_aio.control.plane import PlaneClient
 from flowctl_aio.service import INSTANCE_ID_KEY
@@ -114,3 +115,13 @@ async def test_a_plane_of_the_classic_dialect_alone_tells_it_by_the_beats(caplog
             first._life.registration._ownership = Ownership(first._life.plane, first.info, interval=0)
             async with FlowctlSession(instance("two@there"), config):
                 await until(lambda: first.metrics()["foreign_instances_total"] == 1)
+
+
+async def test_however_often_others_come_and_go_the_memory_of_them_is_bounded(client, monkeypatch):
+    monkeypatch.setattr(ownership, "MOST_SEEN", 3)
+    ours = Ownership(client, instance("one@here"), interval=0)
+    for number in range(10):
+        await client.register(instance(f"crash {number}"), timeout=5)
+        await ours.check("svc")
+    assert ours.foreign == 10
+    assert len(ours._seen) <= 3

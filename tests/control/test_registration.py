@@ -240,6 +240,14 @@ async def test_a_loop_that_was_blocked_sends_one_beat_for_all_that_were_due(mood
         group.cancel_scope.cancel()
 
 
+async def test_missed_beats_are_among_those_that_were_due(moody):
+    plane, registration, _ = moody
+    plane.refusals["register"] += [Refused("RESOURCE_EXHAUSTED", "full")] * 2
+    await keep_until(registration, lambda: plane.asked.count("beat") >= 2)
+    assert registration.missed_beats == registration.rejected_beats == 2
+    assert registration.beats >= 4
+
+
 async def test_a_refused_service_leaves_the_thread_at_rest(moody):
     plane, registration, _ = moody
     expected = []

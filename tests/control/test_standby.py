@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
 from flowctl_aio import _wire as wire
+from flowctl_aio.control.clock import since_boot
 from flowctl_aio.control.standby import Standby
 from flowctl_aio.errors import PlaneUnavailableError
 
@@ -29,7 +29,7 @@ class Plane:
             self.failures -= 1
             raise PlaneUnavailableError("away")
         with self.heard:
-            self.moments.append(time.monotonic())
+            self.moments.append(since_boot())
             self.heard.notify_all()
 
     def close(self):
@@ -55,7 +55,7 @@ def standby(plane):
 
 def test_it_steps_in_when_a_beat_is_late_and_goes_on_at_the_pace(plane, standby):
     standby.load("/x", BEAT)
-    due = time.monotonic() + 0.05
+    due = since_boot() + 0.05
     standby.expect(0.05)
     plane.wait(4)
     assert plane.moments[0] >= due

@@ -93,3 +93,14 @@ async def test_a_health_that_is_none_is_refused_where_it_is_set(plane, config):
         with pytest.raises(UsageError, match="not 'fine'"):
             session.health = "fine"
         session.health = None
+
+
+async def test_the_plane_hears_of_the_room_of_all_streams_together(plane, config):
+    async with FlowctlSession(Numbers(), config) as session, session.source(session.endpoint) as client:
+        one = session.metrics()["max_inflight"]
+        async with client.stream(1, 9) as first, client.stream(1, 9) as second:
+            await anext(first)
+            await anext(second)
+            told = session.metrics()
+            assert told["max_inflight"] == session.flow.limit("numbers") == 2 * one
+            assert told["inflight_utilization"] == session.flow.load

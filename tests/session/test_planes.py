@@ -13,6 +13,7 @@ import pytest
 
 from flowctl_aio import EmbeddedControlPlane, FlowctlConfig, FlowctlSession
 from flowctl_aio import _wire as wire
+from flowctl_aio.control import registration
 from flowctl_aio.control.lifecycle import State
 from flowctl_aio.errors import ControlError, NotRegisteredError, PeerNotFoundError, RegistrationError, UsageError
 from flowctl_aio.plane.classic import SERVICE as CLASSIC_SERVICE
@@ -259,3 +260,16 @@ async def test_a_connection_that_died_without_a_word_is_dialled_anew(plane, conf
                 await session.wait_for(State.REGISTERED)
             assert link.accepted == 2
     assert ids(plane) == []
+
+
+@pytest.mark.parametrize(("dialect", "registrations"), [("classic", 2), ("v1", 1)])
+async def test_a_machine_that_slept_longer_than_the_lease_registers_again_in_classic(
+    plane, config, until, monkeypatch, dialect, registrations
+):
+    async with FlowctlSession(INFO, replace(config, dialect=dialect)) as session:
+        await until(lambda: session.metrics()["heartbeats_total"] >= 2)
+        slept = time.monotonic() + 3600
+        monkeypatch.setattr(registration, "since_boot", lambda: slept + time.monotonic())
+        before = session.metrics()["heartbeats_total"]
+        await until(lambda: session.metrics()["heartbeats_total"] >= before + 4)
+        assert session.metrics()["registrations_total"] == registrations
