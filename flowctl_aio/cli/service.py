@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
+import anyio
 from cyclopts import Parameter
 
 from flowctl_aio import FlowctlConfig, FlowctlSession, Health, tune_malloc
 from flowctl_aio.cli.plane_options import PlaneOptions
-from flowctl_aio.cli.signals import until_told
+from flowctl_aio.cli.signals import Told, until_told
 from flowctl_aio.cli.systemd import Notifier
 from flowctl_aio.component import Component
 from flowctl_aio.config.reading.resolve import Resolved, resolve
@@ -117,13 +119,35 @@ async def run_service(
     notifier = Notifier()
     async with (
         until_told(with_parent=options.with_parent, watch_parent=options.watch_parent) as told,
-        FlowctlSession(await make(config), config) as session,
+        AsyncExitStack() as stack,
     ):
+        session = await _begin(stack, told, config, make)
+        if session is None:
+            return
         session.start_soon(notifier.run, lambda: repr(session), lambda: session.read_health() is not Health.UNHEALTHY)
         print_ready(session.service_id, session.endpoint)
         await told.wait()
         logging.getLogger(__name__).info("%s ends: %s", session.service_id, told.why)
         notifier.send(STOPPING="1", STATUS=f"draining: {told.why}")
+
+
+async def _begin(
+    stack: AsyncExitStack, told: Told, config: FlowctlConfig, make: Callable[[FlowctlConfig], Awaitable[Component]]
+) -> FlowctlSession | None:
+    """The session, once it is up; None if somebody wants the end before: a lake or a plane may be long in answering."""
+    session = None
+    async with anyio.create_task_group() as group:
+        watching = anyio.CancelScope()
+
+        async def give_up() -> None:
+            with watching:
+                await told.wait()
+                group.cancel_scope.cancel()
+
+        group.start_soon(give_up)
+        session = await stack.enter_async_context(FlowctlSession(await make(config), config))
+        watching.cancel()
+    return session
 
 
 def print_ready(service_id: str, endpoint: str) -> None:

@@ -90,6 +90,23 @@ async def test_a_signal_while_it_starts_leaves_no_traceback(shell, plane, how):
     assert plane.services() == []
 
 
+async def test_a_signal_ends_a_service_that_still_waits_for_its_plane(shell, plane):
+    asked = anyio.Event()
+
+    async def hold(method, request):
+        if method.endswith("/RegisterComponent"):
+            asked.set()
+            await anyio.sleep_forever()
+
+    plane.gate = hold
+    process = shell.start(*PROCESSOR, f"--plane={plane.endpoint}", FLOWCTL_REGISTER_TIMEOUT="1h")
+    with anyio.fail_after(30):
+        await asked.wait()
+        process.send_signal(TERM)
+        assert await ended(process) == (0, "")
+    assert plane.services() == []
+
+
 def hears(process: subprocess.Popen[str]) -> None:
     """Return once its own code runs, which is when it catches SIGTERM; before that, it is the interpreter's start."""
     while not int(caught(process.pid), 16) & (1 << (TERM - 1)):
