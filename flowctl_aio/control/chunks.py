@@ -8,11 +8,9 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from enum import IntEnum
 
-import anyio
-
 from flowctl_aio import _wire as wire
 from flowctl_aio.control.plane import CLASSIC, PlaneClient
-from flowctl_aio.control.runs import told
+from flowctl_aio.control.runs import LAST_WORD_LIMIT, farewell, told
 from flowctl_aio.errors import CodecError, ConfigError, ControlError, SchemaMismatchError, UnimplementedError
 from flowctl_aio.types import NOTHING
 
@@ -181,7 +179,8 @@ async def open_chunk(
         ended_by = error
         raise
     finally:
-        with anyio.CancelScope(shield=True):
+        is_cancelled = ended_by is not None and not isinstance(ended_by, Exception)
+        with farewell(f"chunk {first}-{last}", LAST_WORD_LIMIT if is_cancelled else timeout):
             await record.end(ended_by)
 
 

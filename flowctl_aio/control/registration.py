@@ -171,7 +171,8 @@ class Registration:
             elif self._is_lapsed():
                 await self._register("lapsed")
             try:
-                await self._beat()
+                if await self._beat():
+                    await self._register("lapsed")
             except (NotRegisteredError, UnimplementedError) as error:
                 # It restarted, somebody removed the entry, or a plane of the other dialect stands in its place:
                 # register again at once, and beat.
@@ -223,7 +224,8 @@ class Registration:
         if self._lifecycle.state is State.CONNECTING:
             self._lifecycle.move(State.REGISTERED, f"as {service_id}")
 
-    async def _beat(self) -> None:
+    async def _beat(self) -> bool:
+        """Beat; tell whether the lease may have run out before the plane took it, if it was long under way."""
         health, metrics = await self._pulse()
         if self._plane.dialect is Dialect.CLASSIC:
             metrics = {**metrics, **self._side_channel}
@@ -233,7 +235,9 @@ class Registration:
             self._standby.load(*self._plane.beat_to_wire(self.service_id, health, metrics))
             self._standby.expect(self._config.heartbeat_interval)
         await self._plane.heartbeat(self.service_id, health, metrics, patient=patient)
+        is_late = self._is_lapsed()
         self._heard_at = sent_at
+        return is_late
 
     def _note_heard(self) -> None:
         self._failures = self._rejections = 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import anyio
@@ -17,6 +17,7 @@ from flowctl_aio.errors import ControlError, NotRegisteredError
 
 logger = logging.getLogger(__name__)
 MAX_ERROR_CHARS = 4000
+LAST_WORD_LIMIT = 1.0
 
 
 @dataclass(slots=True)
@@ -151,8 +152,18 @@ async def open_run(
         status = wire.RunStatus.RUN_STATUS_STOPPED
         raise
     finally:
-        with anyio.CancelScope(shield=True):
+        is_cancelled = status == wire.RunStatus.RUN_STATUS_STOPPED
+        with farewell(f"run {record.run_id}", LAST_WORD_LIMIT if is_cancelled else timeout):
             await record.note(status, why)
+
+
+@contextmanager
+def farewell(what: str, limit: float) -> Iterator[None]:
+    """A block that is not cancelled, and that takes no longer than `limit`; whoever is cancelled has little time."""
+    with anyio.move_on_after(limit, shield=True) as scope:
+        yield
+    if scope.cancelled_caught:
+        logger.warning("%s ended without a record of how: the plane did not answer within %g s", what, limit)
 
 
 def told(error: BaseException) -> str:
@@ -160,4 +171,4 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS].encode(errors="replace").decode()
 
 
-__all__ = ["ComponentCounts", "RunCounts", "RunRecord", "told"]
+__all__ = ["ComponentCounts", "RunCounts", "RunRecord", "farewell", "told"]

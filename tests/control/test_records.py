@@ -247,3 +247,19 @@ async def test_an_error_with_characters_that_go_into_no_message_is_recorded_and_
             raise OSError("ledger\udcff")
     assert plane.runs()[0].error == "OSError: ledger?"
     assert plane.chunks()[0].error == "OSError: ledger?"
+
+
+@pytest.mark.parametrize("kind", ["run", "chunk"])
+async def test_a_cancelled_block_does_not_wait_long_for_a_plane_that_hangs(plane, session, caplog, kind):
+    opened = session.run("ledgers") if kind == "run" else session.chunk(1, 2)
+    with anyio.fail_after(session.config.query_timeout):  # what it would take, if it waited for the plane
+        with anyio.move_on_after(0.05):
+            async with opened:
+
+                async def hang(method, request):
+                    if "Run" in method:
+                        await anyio.sleep_forever()
+
+                plane.gate = hang
+                await anyio.sleep_forever()
+    assert "ended without a record of how" in caplog.text

@@ -273,3 +273,24 @@ async def test_a_machine_that_slept_longer_than_the_lease_registers_again_in_cla
         before = session.metrics()["heartbeats_total"]
         await until(lambda: session.metrics()["heartbeats_total"] >= before + 4)
         assert session.metrics()["registrations_total"] == registrations
+
+
+async def test_a_classic_beat_that_came_in_after_the_lease_was_over_registers_again(config, until):
+    async with EmbeddedControlPlane(quirks="flowctl", heartbeat_ttl=0.3, janitor_interval=0.05) as plane:
+        held, released = anyio.Event(), anyio.Event()
+
+        async def hold(method, request):
+            if method.endswith("/Heartbeat"):
+                held.set()
+                await released.wait()
+
+        config = replace(config, endpoint=plane.endpoint, dialect="classic", lease_timeout=0.3, heartbeat_timeout=5.0)
+        async with FlowctlSession(INFO, config) as session:
+            plane.gate = hold
+            with anyio.fail_after(5):
+                await held.wait()
+                await plane.wait_for_service("svc", Health.UNHEALTHY)
+                plane.gate = None
+                released.set()  # to a real plane it says nothing of health, and lifts nothing
+                await plane.wait_for_service("svc", Health.HEALTHY)
+            await until(lambda: session.metrics()["registrations_total"] == 2)
