@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from flowctl_aio.component import Sink as Sink
     from flowctl_aio.component import Source as Source
     from flowctl_aio.config import FlowctlConfig as FlowctlConfig
-    from flowctl_aio.control.changes import Added as Added
-    from flowctl_aio.control.changes import Changed as Changed
-    from flowctl_aio.control.changes import Removed as Removed
-    from flowctl_aio.control.chunks import FailureClass as FailureClass
-    from flowctl_aio.control.chunks import VerificationError as VerificationError
+    from flowctl_aio.control.discovery.changes import Added as Added
+    from flowctl_aio.control.discovery.changes import Changed as Changed
+    from flowctl_aio.control.discovery.changes import Removed as Removed
+    from flowctl_aio.control.discovery.watch import Snapshot as Snapshot
     from flowctl_aio.control.lifecycle import State as State
-    from flowctl_aio.control.watch import Snapshot as Snapshot
+    from flowctl_aio.control.records.chunks import FailureClass as FailureClass
+    from flowctl_aio.control.records.chunks import VerificationError as VerificationError
     from flowctl_aio.errors import FlowctlError as FlowctlError
     from flowctl_aio.pipeline import Pipeline as Pipeline
     from flowctl_aio.pipeline import Progress as Progress
@@ -50,17 +50,17 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Ack": "types",
-    "Added": "control.changes",
+    "Added": "control.discovery.changes",
     "Admission": "security",
     "Batch": "batches",
-    "Changed": "control.changes",
+    "Changed": "control.discovery.changes",
     "Cursor": "types",
     "Dialect": "types",
     "EmbeddedControlPlane": "plane",
     "Epoch": "component",
     "Event": "types",
     "EventBatch": "batches",
-    "FailureClass": "control.chunks",
+    "FailureClass": "control.records.chunks",
     "FlowctlConfig": "config",
     "FlowctlError": "errors",
     "FlowctlSession": "session",
@@ -72,17 +72,17 @@ _HOMES = {
     "Processor": "component",
     "Progress": "pipeline",
     "RawLedger": "types",
-    "Removed": "control.changes",
+    "Removed": "control.discovery.changes",
     "ServerTls": "security",
     "ServiceInfo": "types",
     "ServiceStatus": "types",
     "ServiceType": "types",
     "Sink": "component",
-    "Snapshot": "control.watch",
+    "Snapshot": "control.discovery.watch",
     "Source": "component",
     "State": "control.lifecycle",
     "StreamRequest": "types",
-    "VerificationError": "control.chunks",
+    "VerificationError": "control.records.chunks",
     "tune_malloc": "transport.malloc",
 }
 __all__ = ["__version__", *_HOMES]

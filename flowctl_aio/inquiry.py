@@ -7,14 +7,14 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any
 
-from flowctl_aio.control.chunks import ChunkRecord, open_chunk
-from flowctl_aio.control.matching import Candidate
+from flowctl_aio.control.discovery.matching import Candidate
+from flowctl_aio.control.discovery.watch import Watch
+from flowctl_aio.control.overview.report import health_report
+from flowctl_aio.control.overview.rollup import PipelineHealth, PipelineMetrics, pipeline_health, pipeline_metrics
+from flowctl_aio.control.overview.topology import Topology, topology_of
 from flowctl_aio.control.plane import PlaneClient
-from flowctl_aio.control.report import health_report
-from flowctl_aio.control.rollup import PipelineHealth, PipelineMetrics, pipeline_health, pipeline_metrics
-from flowctl_aio.control.runs import RunRecord, open_run
-from flowctl_aio.control.topology import Topology, topology_of
-from flowctl_aio.control.watch import Watch
+from flowctl_aio.control.records.chunks import ChunkRecord, open_chunk
+from flowctl_aio.control.records.runs import RunRecord, open_run
 from flowctl_aio.life import Life
 from flowctl_aio.types import NOTHING, ServiceStatus, ServiceType
 

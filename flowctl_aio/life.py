@@ -15,13 +15,13 @@ from anyio.abc import TaskGroup
 
 from flowctl_aio.component import Component
 from flowctl_aio.config import FlowctlConfig
-from flowctl_aio.control.directory import Directory
-from flowctl_aio.control.flow import FlowControl
+from flowctl_aio.control.discovery.directory import Directory
+from flowctl_aio.control.discovery.watch import Watch
+from flowctl_aio.control.flow.control import FlowControl
 from flowctl_aio.control.lifecycle import Lifecycle, State
 from flowctl_aio.control.plane import PlaneClient
 from flowctl_aio.control.registration import Registration
 from flowctl_aio.control.standby import Standby
-from flowctl_aio.control.watch import Watch
 from flowctl_aio.errors import ControlError, FlowctlError, SessionClosedError, UsageError
 from flowctl_aio.observe.pages import HealthPages, open_health_pages
 from flowctl_aio.owner import OwnerTask, Started

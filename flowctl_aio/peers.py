@@ -10,7 +10,7 @@ from weakref import WeakSet
 import anyio
 
 from flowctl_aio.config import FlowctlConfig
-from flowctl_aio.control.directory import Directory
+from flowctl_aio.control.discovery.directory import Directory
 from flowctl_aio.errors import PeerNotFoundError, PlaneUnavailableError, UsageError
 from flowctl_aio.streams.handshake import Role, meet
 from flowctl_aio.streams.processor import ProcessorClient

@@ -17,7 +17,7 @@ import anyio
 
 from flowctl_aio.component import Component, Processor, Sink, Source
 from flowctl_aio.config import FlowctlConfig
-from flowctl_aio.control.flow import FlowControl
+from flowctl_aio.control.flow.control import FlowControl
 from flowctl_aio.control.lifecycle import Changes, State
 from flowctl_aio.errors import ConfigError, UsageError
 from flowctl_aio.inquiry import Inquiry

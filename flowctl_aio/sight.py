@@ -7,9 +7,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from flowctl_aio.control.clock import utc_now
-from flowctl_aio.control.flow import FlowControl
+from flowctl_aio.control.flow.control import FlowControl
 from flowctl_aio.control.lifecycle import Lifecycle, State
-from flowctl_aio.control.rollup import pipeline_health, pipeline_metrics
+from flowctl_aio.control.overview.rollup import pipeline_health, pipeline_metrics
 from flowctl_aio.observe.meter import LabelValues, Meter
 from flowctl_aio.observe.monitor import MonitorMetrics
 from flowctl_aio.observe.view import HealthView

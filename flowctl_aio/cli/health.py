@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from flowctl_aio.cli.plane_options import PlaneOptions
 from flowctl_aio.cli.signals import run_interruptible
 from flowctl_aio.cli.words import plain
-from flowctl_aio.control.report import health_report
+from flowctl_aio.control.overview.report import health_report
 
 
 def health(

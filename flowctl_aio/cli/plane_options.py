@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from flowctl_aio import FlowctlConfig
 from flowctl_aio.config.reading.resolve import resolve
-from flowctl_aio.control.directory import Directory
+from flowctl_aio.control.discovery.directory import Directory
 from flowctl_aio.control.plane import PlaneClient
 from flowctl_aio.transport.channel import open_control_channel
 

@@ -14,7 +14,7 @@ import anyio
 from flowctl_aio.batches import Batch, EventBatch, LedgerBatch
 from flowctl_aio.component import Component
 from flowctl_aio.config import FlowctlConfig
-from flowctl_aio.control.flow import FlowControl
+from flowctl_aio.control.flow.control import FlowControl
 from flowctl_aio.errors import CodecError, ComponentError, StreamError
 from flowctl_aio.observe.calls import server_call
 from flowctl_aio.observe.tracing import Carrier, Span

@@ -47,9 +47,9 @@ import pytest
 from anyio import to_thread
 
 from flowctl_aio import FlowctlConfig, FlowctlSession, Health, ServiceInfo, ServiceType, Source, State
-from flowctl_aio.control.flow import FlowControl
+from flowctl_aio.control.discovery.watch import Snapshot
+from flowctl_aio.control.flow.control import FlowControl
 from flowctl_aio.control.numbers import error_rate_of, inflight_of, number_of
-from flowctl_aio.control.watch import Snapshot
 from flowctl_aio.errors import ConfigError
 from flowctl_aio.testing import EchoProcessor, PlaneUnderTest, RecordingSink, config_for
 

@@ -10,8 +10,8 @@ import pytest
 
 from flowctl_aio import EmbeddedControlPlane, FlowctlConfig, FlowctlSession, ServiceInfo, ServiceType
 from flowctl_aio import _wire as wire
-from flowctl_aio.control.chunks import FailureClass, VerificationError, failure_class_of
-from flowctl_aio.control.runs import ComponentCounts
+from flowctl_aio.control.records.chunks import FailureClass, VerificationError, failure_class_of
+from flowctl_aio.control.records.runs import ComponentCounts
 from flowctl_aio.errors import (
     ConfigError,
     DeadlineExceededError,

@@ -10,8 +10,8 @@ import anyio.lowlevel
 import pytest
 
 from flowctl_aio import Event, EventBatch, FlowctlConfig, FlowctlSession, Health, ServiceInfo, ServiceType, Sink
+from flowctl_aio.control.discovery.watch import Snapshot
 from flowctl_aio.control.lifecycle import State
-from flowctl_aio.control.watch import Snapshot
 from flowctl_aio.errors import SessionClosedError, UsageError
 
 from .conftest import INFO, Numbers, ids, is_uncancelled, tasks

@@ -10,9 +10,9 @@ import anyio
 import pytest
 
 from flowctl_aio import EmbeddedControlPlane, FlowctlConfig, FlowctlSession, ServiceInfo, ServiceType
-from flowctl_aio.control.changes import Added, Changed, Removed
-from flowctl_aio.control.rollup import Overall
-from flowctl_aio.control.watch import Snapshot
+from flowctl_aio.control.discovery.changes import Added, Changed, Removed
+from flowctl_aio.control.discovery.watch import Snapshot
+from flowctl_aio.control.overview.rollup import Overall
 from flowctl_aio.errors import NotRegisteredError, PlaneUnavailableError
 from flowctl_aio.types import Dialect, Health
 

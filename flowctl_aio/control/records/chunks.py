@@ -10,7 +10,7 @@ from enum import IntEnum
 
 from flowctl_aio import _wire as wire
 from flowctl_aio.control.plane import CLASSIC, PlaneClient
-from flowctl_aio.control.runs import LAST_WORD_LIMIT, farewell, told
+from flowctl_aio.control.records.runs import LAST_WORD_LIMIT, farewell, told
 from flowctl_aio.errors import CodecError, ConfigError, ControlError, SchemaMismatchError, UnimplementedError
 from flowctl_aio.types import NOTHING
 

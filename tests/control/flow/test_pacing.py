@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowctl_aio.control.pacing import IDLE, Pacer
-
-from .statuses import quick
+from flowctl_aio.control.flow.pacing import IDLE, Pacer
+from tests.control.statuses import quick
 
 
 def run(pacer: Pacer, began: float, work: float, passes: int, *, rate: float, cost: float = 1.0) -> float:

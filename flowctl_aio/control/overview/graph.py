@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
-from flowctl_aio.control.matching import gives, takes
+from flowctl_aio.control.discovery.matching import gives, takes
 from flowctl_aio.types import ServiceInfo, ServiceType
 
 N = TypeVar("N", bound=Hashable)

@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowctl_aio.control.flow import FlowControl
-from flowctl_aio.control.report import MOST_NAMED, health_report, report_of
-from flowctl_aio.control.rollup import pipeline_health, pipeline_metrics
+from flowctl_aio.control.flow.control import FlowControl
+from flowctl_aio.control.overview.report import MOST_NAMED, health_report, report_of
+from flowctl_aio.control.overview.rollup import pipeline_health, pipeline_metrics
 from flowctl_aio.errors import PlaneUnavailableError
 from flowctl_aio.types import Health
-
-from .statuses import HOSTILE, NOW, THREE, processor, quick, sink, source
+from tests.control.statuses import HOSTILE, NOW, THREE, processor, quick, sink, source
 
 pytestmark = pytest.mark.anyio
 FINE = ["Everything is within normal parameters."]

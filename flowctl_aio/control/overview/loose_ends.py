@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from flowctl_aio.control.matching import ANY, gives, takes
+from flowctl_aio.control.discovery.matching import ANY, gives, takes
 from flowctl_aio.types import ServiceInfo, ServiceType
 
 

@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowctl_aio.control.flow import FlowControl
+from flowctl_aio.control.flow.control import FlowControl
 from flowctl_aio.control.numbers import MOST, number_of
-from flowctl_aio.control.rollup import Overall, pipeline_health, pipeline_metrics
-from flowctl_aio.control.samples import pipeline_samples
-from flowctl_aio.control.topology import topology_of
+from flowctl_aio.control.overview.rollup import Overall, pipeline_health, pipeline_metrics
+from flowctl_aio.control.overview.samples import pipeline_samples
+from flowctl_aio.control.overview.topology import topology_of
 from flowctl_aio.types import Health, ServiceType
-
-from .statuses import EVENT, HOSTILE, NOW, THREE, processor, quick, service, sink, source
+from tests.control.statuses import EVENT, HOSTILE, NOW, THREE, processor, quick, service, sink, source
 
 ILL, QUIET = Health.UNHEALTHY, Health.UNKNOWN
 

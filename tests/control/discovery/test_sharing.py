@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from flowctl_aio.control.sharing import MOST_KEPT, Shared
+from flowctl_aio.control.discovery.sharing import MOST_KEPT, Shared
 from flowctl_aio.errors import ControlError, PlaneUnavailableError
 
 pytestmark = pytest.mark.anyio

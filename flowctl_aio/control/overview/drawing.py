@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flowctl_aio.types import ServiceType
 
 if TYPE_CHECKING:
-    from flowctl_aio.control.topology import Topology
+    from flowctl_aio.control.overview.topology import Topology
 
 MAX_LABEL = 120
 _PLAIN = frozenset(" ._-/:@+*,()")

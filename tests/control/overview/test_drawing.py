@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowctl_aio.control.topology import topology_of
+from flowctl_aio.control.overview.topology import topology_of
 from flowctl_aio.types import ServiceType
+from tests.control.statuses import HOSTILE, THREE, quick, service, sink
 
-from .statuses import HOSTILE, THREE, quick, service, sink
-
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "discovery.md"
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "discovery.md"
 
 # The whole grammar that may come out, line by line; a quote inside a string, or a line break, would not match.
 _DOT_STRING = r'"(?:[^"\\\n\r]|\\\\|\\")+"'

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowctl_aio.control.graph import strong_groups
-from flowctl_aio.control.matching import ANY, gives, link, takes
-from flowctl_aio.control.topology import Edge, Orphan, topology_of
+from flowctl_aio.control.discovery.matching import ANY, gives, link, takes
+from flowctl_aio.control.overview.graph import strong_groups
+from flowctl_aio.control.overview.topology import Edge, Orphan, topology_of
 from flowctl_aio.types import ServiceType
-
-from .statuses import EVENT, HOSTILE, LEDGER, THREE, processor, quick, service, sink, source
+from tests.control.statuses import EVENT, HOSTILE, LEDGER, THREE, processor, quick, service, sink, source
 
 PROCESSOR, SINK, SOURCE = ServiceType.PROCESSOR, ServiceType.SINK, ServiceType.SOURCE
 

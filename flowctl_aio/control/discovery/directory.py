@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from flowctl_aio.control.clock import utc_now
-from flowctl_aio.control.matching import (
+from flowctl_aio.control.discovery.matching import (
     UNUSABLE,
     Candidate,
     downstream_of,
@@ -19,7 +19,7 @@ from flowctl_aio.control.matching import (
     ranked,
     upstream_of,
 )
-from flowctl_aio.control.sharing import Shared
+from flowctl_aio.control.discovery.sharing import Shared
 from flowctl_aio.types import NOTHING, Health, ServiceInfo, ServiceStatus, ServiceType
 
 ListServices: TypeAlias = Callable[[], Awaitable[Sequence[ServiceStatus]]]

@@ -17,10 +17,10 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from flowctl_aio.control.clock import utc_now
-from flowctl_aio.control.matching import UNUSABLE, is_stale
+from flowctl_aio.control.discovery.matching import UNUSABLE, is_stale
+from flowctl_aio.control.flow.pacing import Pacer
+from flowctl_aio.control.flow.signals import Signal, Signals
 from flowctl_aio.control.numbers import inflight_of
-from flowctl_aio.control.pacing import Pacer
-from flowctl_aio.control.signals import Signal, Signals
 from flowctl_aio.errors import ConfigError, UsageError
 from flowctl_aio.types import ServiceStatus
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from flowctl_aio.control.graph import service_node, strong_groups
-from flowctl_aio.control.matching import is_stale
+from flowctl_aio.control.discovery.matching import is_stale
 from flowctl_aio.control.numbers import error_rate_of, load_of, number_of
-from flowctl_aio.control.topology import Topology, topology_of
+from flowctl_aio.control.overview.graph import service_node, strong_groups
+from flowctl_aio.control.overview.topology import Topology, topology_of
 from flowctl_aio.types import Health, ServiceStatus
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowctl_aio.control.matching import (
+from flowctl_aio.control.discovery.matching import (
     ANY,
     connection_of,
     downstream_of,
@@ -15,8 +15,7 @@ from flowctl_aio.control.matching import (
     upstream_of,
 )
 from flowctl_aio.types import Health, ServiceInfo, ServiceType
-
-from .statuses import EVENT, LEDGER, NOW, THREE, processor, service, sink, source
+from tests.control.statuses import EVENT, LEDGER, NOW, THREE, processor, service, sink, source
 
 PROCESSOR, SINK, SOURCE = ServiceType.PROCESSOR, ServiceType.SINK, ServiceType.SOURCE
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
-from flowctl_aio.control.drawing import draw_dot, draw_mermaid, write_json
-from flowctl_aio.control.graph import FlowGraph, flow_graph, service_node, strong_groups
-from flowctl_aio.control.loose_ends import LooseEnds
-from flowctl_aio.control.matching import gives, link, takes
+from flowctl_aio.control.discovery.matching import gives, link, takes
+from flowctl_aio.control.overview.drawing import draw_dot, draw_mermaid, write_json
+from flowctl_aio.control.overview.graph import FlowGraph, flow_graph, service_node, strong_groups
+from flowctl_aio.control.overview.loose_ends import LooseEnds
 from flowctl_aio.types import ServiceInfo, ServiceStatus, ServiceType
 
 T = TypeVar("T")

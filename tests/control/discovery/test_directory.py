@@ -7,13 +7,12 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from flowctl_aio import EmbeddedControlPlane, FlowctlConfig, FlowctlSession
-from flowctl_aio.control.directory import Directory
+from flowctl_aio.control.discovery.directory import Directory
 from flowctl_aio.control.plane import PlaneClient
 from flowctl_aio.errors import ControlError, NotRegisteredError, PlaneUnavailableError
 from flowctl_aio.transport.channel import open_control_channel
 from flowctl_aio.types import Health, ServiceInfo, ServiceType
-
-from .statuses import EVENT, LEDGER, NOW, THREE, processor, service, sink, source
+from tests.control.statuses import EVENT, LEDGER, NOW, THREE, processor, service, sink, source
 
 pytestmark = pytest.mark.anyio
 

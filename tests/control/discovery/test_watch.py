@@ -8,14 +8,13 @@ import anyio
 import pytest
 
 from flowctl_aio import EmbeddedControlPlane, FlowctlConfig, FlowctlSession
-from flowctl_aio.control.changes import Added, Changed, Removed
+from flowctl_aio.control.discovery.changes import Added, Changed, Removed
+from flowctl_aio.control.discovery.watch import Lost, Regained, Snapshot, Watch
 from flowctl_aio.control.plane import PlaneClient
-from flowctl_aio.control.watch import Lost, Regained, Snapshot, Watch
 from flowctl_aio.errors import PlaneUnavailableError, UsageError
 from flowctl_aio.transport.channel import open_control_channel
 from flowctl_aio.types import Health, ServiceInfo, ServiceType
-
-from .statuses import THREE, sink, source
+from tests.control.statuses import THREE, sink, source
 
 pytestmark = pytest.mark.anyio
 OFTEN = 0.01

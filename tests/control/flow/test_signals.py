@@ -5,8 +5,8 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from flowctl_aio.control.flow import FlowControl
-from flowctl_aio.control.signals import MAX_WAITING
+from flowctl_aio.control.flow.control import FlowControl
+from flowctl_aio.control.flow.signals import MAX_WAITING
 from flowctl_aio.errors import UsageError
 
 pytestmark = pytest.mark.anyio

@@ -16,7 +16,7 @@ from typing import Self, TypeAlias
 
 import anyio
 
-from flowctl_aio.control.changes import Change, diff
+from flowctl_aio.control.discovery.changes import Change, diff
 from flowctl_aio.errors import ControlError, UsageError
 from flowctl_aio.types import ServiceStatus
 

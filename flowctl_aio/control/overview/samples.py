@@ -9,8 +9,8 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from flowctl_aio.control.flow import FlowState
-from flowctl_aio.control.rollup import PipelineHealth, PipelineMetrics
+from flowctl_aio.control.flow.control import FlowState
+from flowctl_aio.control.overview.rollup import PipelineHealth, PipelineMetrics
 from flowctl_aio.types import NOTHING
 
 MAX_LABEL = 200

@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Any
 
 from flowctl_aio.control.clock import utc_now
-from flowctl_aio.control.directory import ListServices
-from flowctl_aio.control.flow import FlowState
+from flowctl_aio.control.discovery.directory import ListServices
+from flowctl_aio.control.flow.control import FlowState
 from flowctl_aio.control.numbers import number_of
-from flowctl_aio.control.rollup import (
+from flowctl_aio.control.overview.rollup import (
     PipelineHealth,
     PipelineMetrics,
     ServiceHealth,

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowctl_aio.control.changes import Added, Changed, Removed, diff
+from flowctl_aio.control.discovery.changes import Added, Changed, Removed, diff
 from flowctl_aio.types import Health, ServiceType
-
-from .statuses import EVENT, HOSTILE, LEDGER, NOW, processor, quick, sink, source
+from tests.control.statuses import EVENT, HOSTILE, LEDGER, NOW, processor, quick, sink, source
 
 PLAIN = processor(endpoint="a:1", metadata={"network": "testnet"}, metrics={"n": 1.0})
 

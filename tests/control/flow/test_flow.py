@@ -14,11 +14,10 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowctl_aio.control.flow import FlowControl
+from flowctl_aio.control.flow.control import FlowControl
 from flowctl_aio.errors import ConfigError, UsageError
 from flowctl_aio.types import Health
-
-from .statuses import HOSTILE, NOW, quick, service, sink
+from tests.control.statuses import HOSTILE, NOW, quick, service, sink
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,1 @@
+"""What is kept at the plane of work: runs of pipelines, and attempts at ranges of ledgers."""
