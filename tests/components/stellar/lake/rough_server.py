@@ -47,6 +47,10 @@ class RoughServer:
             # A connection that was accepted last is made some turns later, and is closed only once it is made.
             for _ in range(10):
                 await checkpoint()
+            # One whose reader has left in the middle of an answer would wait for it for ever.
+            for connection in runner.server.connections if runner.server is not None else ():
+                if connection.transport is not None:
+                    connection.transport.abort()
             await runner.cleanup()
 
     async def wait_open(self, count: int) -> None:
