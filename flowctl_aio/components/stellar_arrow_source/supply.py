@@ -8,6 +8,7 @@ from typing import Protocol
 
 from anyio import CapacityLimiter, to_thread
 
+from flowctl_aio.components.stellar.files import LedgerFiles
 from flowctl_aio.components.stellar.lake import Lake, StoredLedger
 from flowctl_aio.components.stellar.rpc import RpcServer
 from flowctl_aio.components.stellar.synthetic import SyntheticLedgers
@@ -20,7 +21,7 @@ class Supply(Protocol):
     """Ledgers in order, from somewhere.
 
     Attributes:
-        kind: `lake`, `rpc` or `synthetic`, for metadata.
+        kind: `lake`, `rpc`, `files` or `synthetic`, for metadata.
         where: a name for messages and metadata.
         passphrase: of the network.
         bytes_read: stored bytes read so far; for the synthetic supply what it has made.
@@ -98,6 +99,38 @@ class RpcSupply:
     async def find_start(self) -> int | None:
         """The latest ledger that the server holds."""
         return await self._server.find_latest()
+
+
+class FileSupply:
+    """Ledgers from plain files, which end where they end."""
+
+    kind = "files"
+
+    def __init__(self, files: LedgerFiles) -> None:
+        self._files = files
+
+    @property
+    def where(self) -> str:
+        return self._files.where
+
+    @property
+    def passphrase(self) -> str:
+        return self._files.passphrase
+
+    @property
+    def bytes_read(self) -> int:
+        return self._files.bytes_read
+
+    def open_ledgers(self, first: int, last: int | None) -> AbstractAsyncContextManager[AsyncIterable[StoredLedger]]:
+        return self._files.open_ledgers(first, last)
+
+    async def find_start(self) -> int | None:
+        """The first ledger in the files."""
+        return self._files.first
+
+    async def find_end(self) -> int:
+        """The last ledger in the files."""
+        return await self._files.find_last()
 
 
 class SyntheticSupply:

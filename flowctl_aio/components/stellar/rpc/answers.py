@@ -58,8 +58,8 @@ class Page:
     fault: str | None
 
 
-def read_result(text: bytes, number: int) -> dict[str, Any]:
-    """Takes the result out of the answer to call `number`.
+def read_result(text: bytes, number: int | None) -> dict[str, Any]:
+    """Takes the result out of the answer to call `number`, or to any call if that is None.
 
     Raises:
         RefusedError: if it is an error.
@@ -76,7 +76,7 @@ def read_result(text: bytes, number: int) -> dict[str, Any]:
         code, words = refusal.get("code"), refusal.get("message")
         words = " ".join(words.split())[:_MAX_WORDS] if isinstance(words, str) else "nothing"
         raise RefusedError(code if type(code) is int else 0, words)
-    if answer.get("id") != number:
+    if number is not None and answer.get("id") != number:
         raise PassingError("the answer is to another call")
     result = answer.get("result")
     if not isinstance(result, dict):
