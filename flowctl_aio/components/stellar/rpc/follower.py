@@ -152,7 +152,8 @@ class RpcLedgerStream:
             raise LedgerGoneError(self._next, self._client.where, oldest=window.oldest) from refusal
         if self._next > window.latest:
             self._latest = window.latest
-        elif self._limit > 1:
+        elif self._limit > 1 and "limit" in refusal.words.lower():
+            # Nothing but the words tells it from a server behind a balancer that is a ledger behind the others.
             self._limit //= 2
         else:
             raise refusal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import random
 import traceback
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -263,6 +264,22 @@ async def test_one_ledger_that_is_too_large_is_an_error_that_names_it(server, pa
 async def test_a_server_that_wants_smaller_pages_gets_them(server):
     server.most = 2
     assert await read(server, 101, 105) == list(range(101, 106))
+
+
+async def test_a_server_that_lags_behind_its_siblings_costs_no_larger_pages(server):
+    behind = refusing(-32600, "start ledger (101) must be between the oldest ledger: 90 and the latest ledger: 100")
+    server.faults.extend([behind, behind, None, behind])
+    assert await read(server, 101, 112) == list(range(101, 113))
+    assert {limit for _, limit in server.pages} == {4}
+
+
+async def test_a_server_that_flaps_all_the_time_gives_every_ledger_once(server):
+    server.latest = 300
+    chance = random.Random(5)
+    faults = [*FAULTS.values()]
+    server.faults.extend(chance.choice(faults) if chance.random() < 0.4 else None for _ in range(1000))
+    patient = FollowOptions(page_ledgers=7, retries=30, retry_interval=0.0001, poll_interval=0.01)
+    assert await read(server, 100, 300, options=patient) == list(range(100, 301))
 
 
 async def test_a_reader_that_is_slow_stops_the_asking(server):
