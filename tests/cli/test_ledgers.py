@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -78,6 +79,25 @@ async def test_a_server_is_read_over_a_range(shell, server):
 async def test_without_a_start_a_server_is_read_from_its_latest_ledger(shell, server):
     done = await to_thread.run_sync(partial(shell.run, "transfers", f"--rpc={server.url}", "--to=130"))
     assert {json.loads(line)["ledger"] for line in done.stdout.splitlines()} == {130}
+
+
+async def test_a_tip_is_followed_until_ctrl_c(shell, server):
+    process = shell.start("ledgers", f"--rpc={server.url}")
+    assert sequences(await to_thread.run_sync(process.stdout.readline)) == [130]
+    server.latest = 131
+    assert sequences(await to_thread.run_sync(process.stdout.readline)) == [131]
+    process.send_signal(signal.SIGINT)
+    assert await to_thread.run_sync(process.wait) == 130
+    assert process.communicate() == ("", "")
+
+
+async def test_a_reader_that_has_seen_enough_is_no_error(shell, server):
+    process = shell.start("ledgers", f"--rpc={server.url}", "--from=100")
+    await to_thread.run_sync(process.stdout.readline)
+    process.stdout.close()
+    server.latest = 5000
+    assert await to_thread.run_sync(process.wait) == 0
+    assert process.stderr.read() == ""
 
 
 async def test_what_a_server_has_not_any_more_is_one_line_without_its_secrets(shell, server):
