@@ -6,11 +6,13 @@ import json
 import os
 import pty
 import signal
+import ssl
 import subprocess
 import sys
 from functools import partial
 
 import pytest
+import trustme
 from anyio import to_thread
 
 from flowctl_aio.cli.progress import RangeProgress
@@ -89,6 +91,17 @@ async def test_a_tip_is_followed_until_ctrl_c(shell, server):
     process.send_signal(signal.SIGINT)
     assert await to_thread.run_sync(process.wait) == 130
     assert process.communicate() == ("", "")
+
+
+async def test_a_server_is_read_over_tls_if_its_certificate_is_trusted(shell, tmp_path):
+    authority, tls = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    async with ShakyServer().serve(tls) as server:
+        run = partial(shell.run, "ledgers", f"--rpc={server.url}", "--from=101", "--to=115")
+        done = await to_thread.run_sync(partial(run, SSL_CERT_FILE=str(tmp_path / "ca.pem")))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sequences(done.stdout) == list(range(101, 116))
 
 
 async def test_a_reader_that_has_seen_enough_is_no_error(shell, server):

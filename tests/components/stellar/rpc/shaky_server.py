@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -46,15 +47,15 @@ class ShakyServer:
         return [(call["startLedger"], call["pagination"]["limit"]) for name, call in self.calls if name == "getLedgers"]
 
     @asynccontextmanager
-    async def serve(self) -> AsyncIterator[ShakyServer]:
+    async def serve(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[ShakyServer]:
         app = web.Application()
         app.router.add_post("/{path:.*}", self._answer)
         runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         host, port = runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}"
+        self.url = f"{'https' if tls else 'http'}://{host}:{port}"
         try:
             yield self
         finally:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import logging
 import random
+import ssl
 import traceback
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import anyio
 import pytest
+import trustme
+from aiohttp import web
 
 from flowctl_aio.components.stellar.rpc import FollowOptions, RpcServer
 from flowctl_aio.components.stellar.rpc.client import read_retry_after
@@ -329,6 +332,26 @@ async def test_an_address_that_is_none_is_refused_without_being_shown(url):
 async def test_a_server_that_is_not_there_is_told():
     with pytest.raises(RpcError, match=r"^the network of http://\S+:1 cannot be read, tried 4 times: it cannot be"):
         await RpcServer.open("http://127.0.0.1:1", options=QUICK)
+
+
+async def test_a_certificate_that_nobody_trusts_is_told():
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    async with ShakyServer().serve(tls) as server:
+        with pytest.raises(RpcError, match="its certificate is not trusted"):
+            await opened(server)
+
+
+async def test_an_answer_that_drips_for_ever_is_left(server):
+    async def drip(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b" ")
+            await anyio.sleep(0.02)
+
+    server.faults.append(lambda request, answer: drip(request))
+    assert await read(server, 101, 102, timeout=0.05) == [101, 102]
 
 
 async def test_a_range_out_of_order_is_refused(server):
