@@ -21,7 +21,9 @@
     │   └── PeerError                 the peer's component failed, and said so
     ├── ComponentError                a component's own code
     │   ├── MissingLedgerError        a ledger inside the range is not there
-    │   └── LakeError                 a data lake cannot be read as one
+    │   │   └── LedgerGoneError       it was there, and a server has let go of it
+    │   ├── LakeError                 a data lake cannot be read as one
+    │   └── RpcError                  a Stellar RPC server does not give what was asked for
     ├── DeadlineExceededError         no answer in time (also a TimeoutError)
     └── SessionClosedError            the session has ended, and with it everything that was opened from it
 
@@ -176,8 +178,26 @@ class MissingLedgerError(ComponentError):
         super().__init__(f"ledger {ledger} is not in {where}")
 
 
+class LedgerGoneError(MissingLedgerError):
+    """A server keeps ledgers for a while only, and this one is past it.
+
+    Attributes:
+        ledger: the one that was asked for.
+        oldest: the oldest that the server still has.
+    """
+
+    def __init__(self, ledger: int, where: str, *, oldest: int) -> None:
+        super().__init__(ledger, where)
+        self.oldest = oldest
+        self.args = (f"ledger {ledger} was asked for, and the oldest that {where} still has is {oldest}",)
+
+
 class LakeError(ComponentError):
     """A data lake has no manifest and no settings in its place, contradicts its manifest, or cannot be opened."""
+
+
+class RpcError(ComponentError):
+    """A Stellar RPC server cannot be reached, refuses, or goes on answering wrongly."""
 
 
 class DeadlineExceededError(FlowctlError, TimeoutError):

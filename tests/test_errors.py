@@ -24,6 +24,10 @@ EXAMPLES = [
         "localhost:1: failed",
     ),
     (errors.MissingLedgerError(7, "the lake"), "ledger 7 is not in the lake"),
+    (
+        errors.LedgerGoneError(7, "the server", oldest=9),
+        "ledger 7 was asked for, and the oldest that the server still has is 9",
+    ),
 ]
 
 

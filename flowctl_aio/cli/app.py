@@ -24,6 +24,7 @@ app = App(
 VERBS = {
     "demo": "Run the whole pipeline on this machine.",
     "transfers": "Print the token transfers of a range of ledgers.",
+    "ledgers": "Print the ledgers of a range.",
     "plane": "Run a control plane.",
     "source": "Serve ledgers.",
     "processor": "Serve token transfers out of ledgers.",

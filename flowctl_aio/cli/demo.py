@@ -31,7 +31,7 @@ from flowctl_aio.cli.display import Run, keep_showing, keep_watching, summary, w
 from flowctl_aio.cli.lake_options import LakeOptions
 from flowctl_aio.cli.signals import run_interruptible
 from flowctl_aio.components.stellar.transfers import Mode
-from flowctl_aio.errors import StreamError
+from flowctl_aio.errors import ConfigError, StreamError
 
 EPOCH = 16  # batches of about a MiB until the sink has to make them durable
 PLANE_ATTEMPTS, PLANE_PAUSE = 10, 0.5  # to start the plane again, and the seconds between them
@@ -90,8 +90,10 @@ async def _demo(
     as_json: bool,
     verbose: bool,
 ) -> int:
-    start, end = lake.range(first, last)
-    supply = await lake.open()  # what is wrong with the lake is said before anything starts
+    # What is wrong with the range, or the place, is said before anything starts.
+    supply, start, end = await lake.open_range(first, last)
+    if end is None:
+        raise ConfigError("a demo has an end: give --to")
     plan = _Plan(LedgerRange(start, end), lake, supply.passphrase, out, mode, heartbeat_interval, verbose)
     run = Run(total=end - start + 1)
     tune_malloc()

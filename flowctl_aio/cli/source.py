@@ -16,7 +16,7 @@ from flowctl_aio.config.components import StellarArrowSourceSettings
 from flowctl_aio.config.reading.resolve import resolve_component
 
 NAME = "stellar_arrow_source"
-PLACES = ("source_type", "storage_backend", "bucket_name", "storage_path")
+PLACES = ("source_type", "backend_type", "rpc_endpoint", "storage_backend", "bucket_name", "storage_path")
 
 
 def source(
@@ -27,14 +27,14 @@ def source(
     lake: LakeOptions | None = None,
     service: ServiceOptions | None = None,
 ) -> None:
-    """Serve ledgers of a lake, or synthetic ones, until a signal comes."""
+    """Serve ledgers of a lake, a server, files, or synthetic ones, until a signal comes."""
     service = service or ServiceOptions()
     own = resolve_component(NAME, file=service.config)
     settings = own.config
     assert isinstance(settings, StellarArrowSourceSettings)
     ledgers = batch_ledgers if own.origins["batch_size"] == "default" else settings.batch_size
-    is_placed = any(own.origins[name] != "default" for name in PLACES)
-    options = _completed(lake or LakeOptions(), settings, is_placed=is_placed)
+    placed = {name for name in PLACES if own.origins[name] != "default"}
+    options = _completed(lake or LakeOptions(), settings, placed)
 
     async def make(config: FlowctlConfig) -> StellarArrowSource:
         return StellarArrowSource(
@@ -48,14 +48,16 @@ def source(
     asyncio.run(run_service(service, NAME, component_id, make, own.notes))
 
 
-def _completed(options: LakeOptions, settings: StellarArrowSourceSettings, *, is_placed: bool) -> LakeOptions:
-    """The options, and where they name no lake, the one that the environment or a file names."""
-    if options.lake is not None or not is_placed:
-        return replace(options, network=options.network or settings.network_passphrase or None)
+def _completed(options: LakeOptions, settings: StellarArrowSourceSettings, placed: set[str]) -> LakeOptions:
+    """The options, and where they name no place, the one that the environment or a file names in `placed`."""
+    options = replace(options, network=options.network or settings.network_passphrase or None)
+    if options.lake is not None or options.rpc is not None or options.files or not placed:
+        return options
+    if settings.is_rpc or placed == {"rpc_endpoint"}:
+        return replace(options, rpc=settings.rpc_endpoint)
     return replace(
         options,
         lake=settings.lake_url or None,
-        network=options.network or settings.network_passphrase or None,
         region=options.region or (settings.aws_region if settings.storage_backend == "s3" else None),
         ledgers_per_batch=options.ledgers_per_batch or settings.ledgers_per_file or None,
         batches_per_partition=options.batches_per_partition or settings.files_per_partition or None,

@@ -10,6 +10,7 @@ from anyio import to_thread
 from cyclopts import Parameter
 
 from flowctl_aio.cli.lake_options import LakeOptions
+from flowctl_aio.cli.progress import show_progress
 from flowctl_aio.cli.signals import run_interruptible
 from flowctl_aio.components.stellar.transfers import Mode, golden_line, token_transfers
 
@@ -26,18 +27,24 @@ def transfers(
 
 
 async def _transfers(options: LakeOptions, first: int | None, last: int | None, mode: Mode) -> None:
-    start, end = options.range(first, last)
-    supply = await options.open()
+    supply, start, end = await options.open_range(first, last)
     uncovered: Counter[str] = Counter()
-    async with supply.open_ledgers(start, end) as ledgers:
-        async for ledger in ledgers:
-            found = token_transfers(ledger.xdr, passphrase=supply.passphrase, mode=mode)
-            uncovered.update(found.uncovered)
-            lines = "".join(f"{golden_line(row)}\n" for row in found.rows)
-            await to_thread.run_sync(sys.stdout.write, lines)
-        sys.stdout.flush()
+    with show_progress(start, end) as progress:
+        async with supply.open_ledgers(start, end) as ledgers:
+            async for ledger in ledgers:
+                found = token_transfers(ledger.xdr, passphrase=supply.passphrase, mode=mode)
+                uncovered.update(found.uncovered)
+                lines = "".join(f"{golden_line(row)}\n" for row in found.rows)
+                # Whoever follows a tip wants each ledger when it closes.
+                await to_thread.run_sync(_print, lines)
+                progress.done(ledger.sequence)
     for name, count in sorted(uncovered.items()):
         print(
             f"flowctl-aio: {count} operations of kind {name} are not covered yet; their events are missing",
             file=sys.stderr,
         )
+
+
+def _print(lines: str) -> None:
+    sys.stdout.write(lines)
+    sys.stdout.flush()

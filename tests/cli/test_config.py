@@ -54,7 +54,8 @@ def test_show_gives_json(capsys, monkeypatch):
     assert "hush" not in capsys.readouterr().err
     monkeypatch.setenv("FLOWCTL_ENDPOINT", "plane:1")
     monkeypatch.setenv("FLOWCTL_API_KEY", "hush")
-    monkeypatch.setenv("STELLAR_ARROW_SOURCE_RPC_ENDPOINT", "https://me:hush@rpc")
+    monkeypatch.setenv("STELLAR_ARROW_SOURCE_RPC_ENDPOINT", "https://me:hush@rpc/v1?key=hush")
+    monkeypatch.setenv("STELLAR_ARROW_SOURCE_ARCHIVE_URL", "https://archive")
     assert show(component="stellar-arrow-source", as_json=True) == 0
     out = capsys.readouterr().out
     assert "hush" not in out
@@ -66,8 +67,9 @@ def test_show_gives_json(capsys, monkeypatch):
         "effect": True,
     }
     assert found["flowctl"]["api_key"]["value"] == "***"
-    assert found["stellar_arrow_source"]["rpc_endpoint"]["value"] == "https://***@rpc"
-    assert not found["stellar_arrow_source"]["rpc_endpoint"]["effect"]
+    assert found["stellar_arrow_source"]["rpc_endpoint"]["value"] == "https://***@rpc/v1?***"
+    assert found["stellar_arrow_source"]["rpc_endpoint"]["effect"]
+    assert not found["stellar_arrow_source"]["archive_url"]["effect"]
     assert found["notes"]
 
 

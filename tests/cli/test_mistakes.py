@@ -33,6 +33,12 @@ MISTAKES = {
     "sink --compression=rar": "rar",
     "source --batch-ledgers=0": "0 ledgers",
     "source --seed=x": "--seed",
+    "ledgers --rpc=ftp://x/hush": "ftp://x/...",
+    "ledgers --rpc=http://x --lake=y": "--rpc",
+    "ledgers --files y --lake=y": "--files",
+    "transfers --files=/nowhere": "--network",
+    "transfers --files=/nowhere --network=atlantis": "atlantis",
+    "transfers --from=9 --to=8": "9 to 8",
     "plain": "plain",
 }
 

@@ -104,7 +104,8 @@ def test_keys_without_prefix_are_nobodys_in_the_environment():
         ("STELLAR_ARROW_SOURCE", "CONCURRENT_READERS", "33"),
         ("STELLAR_ARROW_SOURCE", "RPC_ENDPOINT", "ftp://x"),
         ("STELLAR_ARROW_SOURCE", "COMPRESSION", "brotli"),
-        ("STELLAR_ARROW_SOURCE", "SOURCE_TYPE", "rpc"),
+        ("STELLAR_ARROW_SOURCE", "SOURCE_TYPE", "captive"),
+        ("STELLAR_ARROW_SOURCE", "BACKEND_TYPE", "archive"),
         ("STELLAR_ARROW_SOURCE", "STORAGE_BACKEND", "s3"),
         ("STELLAR_ARROW_SOURCE", "METRICS_ENABLED", "yes"),
         ("STELLAR_ARROW_SOURCE", "END_LEDGER", "-1"),
@@ -186,6 +187,8 @@ def test_the_defaults_collide_with_nobody():
         ({"storage_backend": "s3", "bucket_name": "bucket/v1"}, "s3://bucket/v1"),
         ({"storage_backend": "gcs", "bucket_name": "bucket"}, "gs://bucket"),
         ({"source_type": "synthetic", "storage_backend": "s3"}, ""),
+        ({"source_type": "rpc", "storage_backend": "s3"}, ""),
+        ({"backend_type": "rpc"}, ""),
     ],
 )
 def test_the_lake_is_one_address(settings, url):

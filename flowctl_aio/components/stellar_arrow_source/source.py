@@ -22,7 +22,8 @@ class StellarArrowSource(Source):
         supply: where the ledgers come from.
         batch_ledgers, batch_bytes: a batch is full at so many ledgers or bytes of XDR, whichever comes first.
         first, last: the ledgers, both included, for a client that leaves it to the source where to start;
-            without a first one such a client is refused, without a last one there is no end.
+            without a first one the supply says where (a server: at its latest ledger) or such a client is refused,
+            without a last one there is no end.
     """
 
     outputs = (STELLAR_LEDGER_EVENT_TYPE,)
@@ -55,11 +56,11 @@ class StellarArrowSource(Source):
 
         Raises:
             ConfigError: if neither has a start, the request ends before it, or asks for another network.
-            MissingLedgerError, LakeError, LedgerDecodeError: as the supply does.
+            MissingLedgerError, LakeError, RpcError, CodecError: as the supply does.
 
         Cancellation: ends the reading; nothing is left behind.
         """
-        start, end = self._range(request)
+        start, end = await self._range(request)
         if request.network and passphrase_of(request.network) != self._supply.passphrase:
             raise ConfigError(
                 f"{self._supply.where} holds ledgers of {self._supply.passphrase!r}, not {request.network!r}"
@@ -82,15 +83,16 @@ class StellarArrowSource(Source):
             **idle,
         }
 
-    def _range(self, request: StreamRequest) -> tuple[int, int | None]:
+    async def _range(self, request: StreamRequest) -> tuple[int, int | None]:
         if request.start is not None:
             return request.start, request.end
-        if self._first is None:
+        first = await self._supply.find_start() if self._first is None else self._first
+        if first is None:
             raise ConfigError(f"{self.component_id} needs a start_ledger")
         end = self._last if request.end is None else request.end
-        if end is not None and end < self._first:
-            raise ConfigError(f"{self.component_id} starts at ledger {self._first}, behind the end that was asked for")
-        return self._first, end
+        if end is not None and end < first:
+            raise ConfigError(f"{self.component_id} starts at ledger {first}, behind the end that was asked for")
+        return first, end
 
     async def _batched(self, ledgers: AsyncIterable[StoredLedger]) -> AsyncGenerator[LedgerBatch, None]:
         waiting: list[RawLedger] = []

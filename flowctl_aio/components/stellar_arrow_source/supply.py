@@ -1,4 +1,4 @@
-"""Where the source gets its ledgers: one interface over a lake and the synthetic generator."""
+"""Where the source gets its ledgers: one interface over a lake, a server, plain files and the synthetic generator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Protocol
 
 from anyio import CapacityLimiter, to_thread
 
+from flowctl_aio.components.stellar.files import LedgerFiles
 from flowctl_aio.components.stellar.lake import Lake, StoredLedger
+from flowctl_aio.components.stellar.rpc import RpcServer
 from flowctl_aio.components.stellar.synthetic import SyntheticLedgers
 
 # Making a ledger takes a thread's trip and a few milliseconds: some at a time keep the trips few.
@@ -19,7 +21,7 @@ class Supply(Protocol):
     """Ledgers in order, from somewhere.
 
     Attributes:
-        kind: `lake` or `synthetic`, for metadata.
+        kind: `lake`, `rpc`, `files` or `synthetic`, for metadata.
         where: a name for messages and metadata.
         passphrase: of the network.
         bytes_read: stored bytes read so far; for the synthetic supply what it has made.
@@ -36,6 +38,10 @@ class Supply(Protocol):
 
     def open_ledgers(self, first: int, last: int | None) -> AbstractAsyncContextManager[AsyncIterable[StoredLedger]]:
         """Ledgers `first` to `last`, both included; None goes on as they appear."""
+        ...
+
+    async def find_start(self) -> int | None:
+        """Where one who names no start begins; None if it must be named."""
         ...
 
 
@@ -62,6 +68,70 @@ class LakeSupply:
     def open_ledgers(self, first: int, last: int | None) -> AbstractAsyncContextManager[AsyncIterable[StoredLedger]]:
         return self._lake.open_ledgers(first, last)
 
+    async def find_start(self) -> int | None:
+        """Nowhere: a lake does not tell cheaply what is in it."""
+        return None
+
+
+class RpcSupply:
+    """Ledgers from a Stellar RPC server."""
+
+    kind = "rpc"
+
+    def __init__(self, server: RpcServer) -> None:
+        self._server = server
+
+    @property
+    def where(self) -> str:
+        return self._server.where
+
+    @property
+    def passphrase(self) -> str:
+        return self._server.passphrase
+
+    @property
+    def bytes_read(self) -> int:
+        return self._server.bytes_read
+
+    def open_ledgers(self, first: int, last: int | None) -> AbstractAsyncContextManager[AsyncIterable[StoredLedger]]:
+        return self._server.open_ledgers(first, last)
+
+    async def find_start(self) -> int | None:
+        """The latest ledger that the server holds."""
+        return await self._server.find_latest()
+
+
+class FileSupply:
+    """Ledgers from plain files, which end where they end."""
+
+    kind = "files"
+
+    def __init__(self, files: LedgerFiles) -> None:
+        self._files = files
+
+    @property
+    def where(self) -> str:
+        return self._files.where
+
+    @property
+    def passphrase(self) -> str:
+        return self._files.passphrase
+
+    @property
+    def bytes_read(self) -> int:
+        return self._files.bytes_read
+
+    def open_ledgers(self, first: int, last: int | None) -> AbstractAsyncContextManager[AsyncIterable[StoredLedger]]:
+        return self._files.open_ledgers(first, last)
+
+    async def find_start(self) -> int | None:
+        """The first ledger in the files."""
+        return self._files.first
+
+    async def find_end(self) -> int:
+        """The last ledger in the files."""
+        return await self._files.find_last()
+
 
 class SyntheticSupply:
     """Ledgers made on the spot, always the same for the same seed."""
@@ -82,6 +152,10 @@ class SyntheticSupply:
     async def open_ledgers(self, first: int, last: int | None) -> AsyncIterator[AsyncIterable[StoredLedger]]:
         async with aclosing(self._made(first, last)) as ledgers:
             yield ledgers
+
+    async def find_start(self) -> int | None:
+        """Nowhere: no ledger of it is later than another."""
+        return None
 
     async def _made(self, first: int, last: int | None) -> AsyncGenerator[StoredLedger, None]:
         sequence = first

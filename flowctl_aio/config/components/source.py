@@ -10,7 +10,7 @@ from flowctl_aio.config.definition.setting import Setting, check_settings, setti
 from flowctl_aio.config.settings import FlowctlConfig
 
 _SESSION = settings_of(FlowctlConfig)
-_NO_RPC = "ledgers come out of a data lake"
+_NO_CORE = "ledgers come out of a data lake, or from Stellar RPC"
 _NO_POOL = "Arrow's default pool is used"
 _NETWORK = "passphrase or name of the network; empty lets the lake's manifest tell. Was testnet's"
 
@@ -29,25 +29,30 @@ class StellarArrowSourceSettings:
         str,
         Setting(
             Choice(
-                ("rpc", "archive", "captive", "storage", "datalake", "synthetic"), ("storage", "datalake", "synthetic")
+                ("rpc", "archive", "captive", "storage", "datalake", "synthetic"),
+                ("rpc", "storage", "datalake", "synthetic"),
             ),
-            "where ledgers come from; `storage` is another word for `datalake`. Was `rpc`, which is not offered yet",
+            "where ledgers come from; `storage` is another word for `datalake`. Was `rpc`",
         ),
     ] = "datalake"
     backend_type: Annotated[
         str,
         Setting(
-            Choice(("rpc", "archive", "captive", "storage"), ("storage",)),
-            "the same once more. Was `rpc`, which is not offered yet",
+            Choice(("rpc", "archive", "captive", "storage"), ("rpc", "storage")),
+            "the same once more: with `rpc` here, `datalake` above means it too. Was `rpc`",
         ),
     ] = "storage"
     rpc_endpoint: Annotated[
-        str, Setting(Text(r"https?://.+", "an http or https URL"), "Stellar RPC", lacking=_NO_RPC)
+        str,
+        Setting(
+            Text(r"https?://.+", "an http or https URL"),
+            "the Stellar RPC server, for `rpc`; if it is the only place that is set, it is the source",
+        ),
     ] = "https://soroban-testnet.stellar.org"
     archive_url: Annotated[
-        str, Setting(Text(r"https?://.+", "an http or https URL"), "history archive", lacking=_NO_RPC)
+        str, Setting(Text(r"https?://.+", "an http or https URL"), "history archive", lacking=_NO_CORE)
     ] = "https://history.stellar.org/prd/core-live/core_live_001"
-    core_binary_path: Annotated[str, Setting(Text(), "stellar-core, for a captive one", lacking=_NO_RPC)] = ""
+    core_binary_path: Annotated[str, Setting(Text(), "stellar-core, for a captive one", lacking=_NO_CORE)] = ""
     network_passphrase: Annotated[str, replace(_SESSION["network_passphrase"], text=_NETWORK)] = ""
     storage_backend: Annotated[str, Setting(Choice(("s3", "gcs", "filesystem")), "where the lake is")] = "filesystem"
     bucket_name: Annotated[str, Setting(Text(), "bucket of the lake, with a path behind it if there is one")] = ""
@@ -93,14 +98,20 @@ class StellarArrowSourceSettings:
         problems = []
         if self.start_ledger and self.end_ledger and self.end_ledger < self.start_ledger:
             problems.append(f"end_ledger {self.end_ledger} lies before start_ledger {self.start_ledger}")
-        if self.storage_backend != "filesystem" and self.source_type != "synthetic" and not self.bucket_name:
+        is_lake = self.source_type != "synthetic" and not self.is_rpc
+        if self.storage_backend != "filesystem" and is_lake and not self.bucket_name:
             problems.append(f"storage_backend {self.storage_backend} needs a bucket_name")
         return problems
 
     @property
+    def is_rpc(self) -> bool:
+        """Whether ledgers come from a Stellar RPC server."""
+        return self.source_type == "rpc" or (self.source_type != "synthetic" and self.backend_type == "rpc")
+
+    @property
     def lake_url(self) -> str:
-        """The lake as one address; empty for synthetic ledgers."""
-        if self.source_type == "synthetic":
+        """The lake as one address; empty where ledgers come from elsewhere."""
+        if self.source_type == "synthetic" or self.is_rpc:
             return ""
         scheme = {"s3": "s3://", "gcs": "gs://"}.get(self.storage_backend)
         return f"{scheme}{self.bucket_name}" if scheme else self.storage_path

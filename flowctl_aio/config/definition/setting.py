@@ -14,6 +14,7 @@ from flowctl_aio.errors import ConfigError
 
 _MAX_SHOWN = 80
 _USER = re.compile(r"(?<=://)[^/@\s]*@")
+_QUERY = re.compile(r"(://[^?'\"\s]*\?)[^'\"\s]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +78,14 @@ class Setting:
         """The value for an error: nothing of a secret, and not too much of anything."""
         if self.is_secret:
             return "what is given"
-        text = _USER.sub("***@", repr(value))
+        text = _QUERY.sub(r"\1***", _USER.sub("***@", repr(value)))
         return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
     def masked(self, value: Any) -> str:
         """The value for a table: `***` for a secret."""
         if self.is_secret:
             return "***" if value else ""
-        return _USER.sub("***@", self.kind.show(value))
+        return _QUERY.sub(r"\1***", _USER.sub("***@", self.kind.show(value)))
 
 
 class Settings(Protocol):

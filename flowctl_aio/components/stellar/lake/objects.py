@@ -47,6 +47,32 @@ class StoredLedger:
     previous_hash: bytes
     stored_bytes: int
 
+    @classmethod
+    def of(cls, data: bytes, *, stored_bytes: int) -> StoredLedger:
+        """Reads the facts of a LedgerCloseMeta out of its header.
+
+        Raises:
+            LedgerDecodeError: if no header of a known version is there.
+        """
+        header = xdr.ledger_header(data)
+        return cls(
+            sequence=header.sequence,
+            closed_at=header.closed_at,
+            xdr=data,
+            hash=header.hash,
+            previous_hash=header.previous_hash,
+            stored_bytes=stored_bytes,
+        )
+
+    def break_after(self, previous: StoredLedger) -> str | None:
+        """What breaks the chain between the ledger before this one and this one; None if it holds."""
+        if self.previous_hash == previous.hash:
+            return None
+        return (
+            f"ledger {self.sequence} follows a ledger with hash {self.previous_hash.hex()}, "
+            f"but ledger {previous.sequence} has hash {previous.hash.hex()}"
+        )
+
 
 def decode_object(data: bytes, *, key: str, first: int, last: int, max_bytes: int | None = None) -> list[StoredLedger]:
     """Decompresses an object and cuts it into ledgers.
@@ -84,22 +110,13 @@ def decode_object(data: bytes, *, key: str, first: int, last: int, max_bytes: in
     ledgers = []
     walked = 0
     for sequence, piece in enumerate(pieces, start):
-        header = xdr.ledger_header(piece)
-        if header.sequence != sequence:
-            raise FrameCorruptError(f"{key} should have ledger {sequence} where it has ledger {header.sequence}")
         # Shares are cut from the running total, so that they add up to exactly what was read.
         share_start = walked * len(data) // len(body)
         walked += len(piece)
-        ledgers.append(
-            StoredLedger(
-                sequence=sequence,
-                closed_at=header.closed_at,
-                xdr=piece,
-                hash=header.hash,
-                previous_hash=header.previous_hash,
-                stored_bytes=walked * len(data) // len(body) - share_start,
-            )
-        )
+        ledger = StoredLedger.of(piece, stored_bytes=walked * len(data) // len(body) - share_start)
+        if ledger.sequence != sequence:
+            raise FrameCorruptError(f"{key} should have ledger {sequence} where it has ledger {ledger.sequence}")
+        ledgers.append(ledger)
     return ledgers
 
 

@@ -233,10 +233,8 @@ class LedgerStream:
 
     def _check_chain(self, ledger: StoredLedger) -> None:
         previous = self._previous
-        if previous is None or not self._options.verify_chain or ledger.previous_hash == previous.hash:
+        if previous is None or not self._options.verify_chain:
             return
-        # The ledger stays where it is: asking again fails again.
-        raise LakeError(
-            f"{self._store.url}: ledger {ledger.sequence} follows a ledger with hash {ledger.previous_hash.hex()}, "
-            f"but ledger {previous.sequence} has hash {previous.hash.hex()}"
-        )
+        if (reason := ledger.break_after(previous)) is not None:
+            # The ledger stays where it is: asking again fails again.
+            raise LakeError(f"{self._store.url}: {reason}")
