@@ -51,49 +51,75 @@ async def serve_plane() -> None:
         await answer_requests({"address": plane.endpoint}, longest_gap)
 
 
-async def live(address: str) -> None:
-    """A process that does nothing but be a service."""
+async def numbers() -> dict[str, float]:
+    return NUMBERS
 
-    def config(interval: float, **settings: Any) -> FlowctlConfig:
-        return FlowctlConfig(endpoint=address, heartbeat_interval=interval, **settings)
 
-    async def numbers() -> dict[str, float]:
-        return NUMBERS
+class Measured:
+    """What a process measures of itself that does nothing but be a service."""
 
-    async def measure_cpu(seconds: float, interval: float, mode: str) -> Answer:
-        async with FlowctlSession(INFO, config(interval, heartbeat_mode=mode), numbers) as session:
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    async def answer(self, request: Answer) -> Answer:
+        match request["do"]:
+            case "cpu":
+                return await self.cpu(request["seconds"], request["interval"], request["mode"])
+            case "start":
+                return await self.start()
+            case "bare":
+                return await self.bare()
+            case "idle":
+                return await self.idle(request["seconds"])
+            case _:
+                return await self.block(request["mode"])
+
+    def session(self, interval: float, **settings: Any) -> FlowctlSession:
+        config = FlowctlConfig(endpoint=self.address, heartbeat_interval=interval, **settings)
+        return FlowctlSession(INFO, config, numbers)
+
+    def channel(self) -> Any:
+        return grpc.aio.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
+
+    async def cpu(self, seconds: float, interval: float, mode: str) -> Answer:
+        """CPU time and beats of some seconds."""
+        async with self.session(interval, heartbeat_mode=mode) as session:
             await anyio.sleep(min(interval, 1.0))
             beats, cpu, wall = session.metrics()["heartbeats_total"], time.process_time(), time.perf_counter()
             await anyio.sleep(seconds)
             cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
             return {"beats": session.metrics()["heartbeats_total"] - beats, "cpu": cpu, "share": cpu / wall}
 
-    async def measure_start(seconds: float) -> Answer:
+    async def start(self) -> Answer:
+        """The time to enter a session, and to leave it."""
         began = time.perf_counter()
-        async with FlowctlSession(INFO, config(SLOW)) as session:
+        async with self.session(SLOW) as session:
             assert session.state is State.REGISTERED
             started, leaving = time.perf_counter() - began, time.perf_counter()
         return {"start": started, "stop": time.perf_counter() - leaving}
 
-    async def measure_bare() -> Answer:
+    async def bare(self) -> Answer:
+        """The time to register over a channel of its own, without any of our code."""
         began = time.perf_counter()
-        async with grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        async with self.channel() as channel:
             component = wire.v1.ComponentInfo(id="bare")
             stub = wire.v1.ControlPlaneServiceStub(channel)
             await stub.RegisterComponent(wire.v1.RegisterRequest(component=component, component_id="bare"))
             registered = time.perf_counter() - began
         return {"start": registered}
 
-    async def measure_idle(seconds: float) -> Answer:
-        async with grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+    async def idle(self, seconds: float) -> Answer:
+        """What gRPC alone takes while nobody says anything."""
+        async with self.channel() as channel:
             await wire.v1.ControlPlaneServiceStub(channel).ListComponents(wire.v1.ListComponentsRequest())
             await anyio.sleep(1.0)
             cpu, wall = time.process_time(), time.perf_counter()
             await anyio.sleep(seconds)
             return {"share": (time.process_time() - cpu) / (time.perf_counter() - wall)}
 
-    async def block(mode: str) -> Answer:
-        async with FlowctlSession(INFO, config(INTERVAL, heartbeat_mode=mode), numbers):
+    async def block(self, mode: str) -> Answer:
+        """When the loop was blocked, for the plane to say what it heard meanwhile."""
+        async with self.session(INTERVAL, heartbeat_mode=mode):
             await anyio.sleep(3 * INTERVAL)
             start = time.monotonic()
             end = start + BLOCK
@@ -102,21 +128,6 @@ async def live(address: str) -> None:
             end = time.monotonic()
             await anyio.sleep(INTERVAL)
             return {"start": start - INTERVAL, "end": end + INTERVAL / 2}
-
-    async def answer(request: Answer) -> Answer:
-        match request["do"]:
-            case "cpu":
-                return await measure_cpu(request["seconds"], request["interval"], request["mode"])
-            case "start":
-                return await measure_start(request["seconds"])
-            case "bare":
-                return await measure_bare()
-            case "idle":
-                return await measure_idle(request["seconds"])
-            case _:
-                return await block(request["mode"])
-
-    await answer_requests({}, answer)
 
 
 def compare(*, rounds: int, seconds: float, idle: float) -> None:
@@ -172,7 +183,7 @@ def main() -> None:
         case "plane":
             asyncio.run(serve_plane())
         case "service":
-            asyncio.run(live(options.address))
+            asyncio.run(answer_requests({}, Measured(options.address).answer))
         case _:
             compare(
                 rounds=2 if options.quick else 9,
