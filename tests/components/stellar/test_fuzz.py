@@ -72,11 +72,12 @@ def test_damaged_ledgers_give_rows_or_the_named_error(
     names = [name for name in real.names() if not name.startswith("loadtest")]
     chance = random.Random(seed)
     tally = Tally()
-    # Many cases of one ledger together: reading and decompressing it would take longer than they do.
-    for block in range(0, cases, 50):
-        name = names[block // 50 % len(names)]
+    # Several cases of one ledger together: reading and decompressing it would take longer than they do.
+    together = min(50, max(1, cases // len(names)))
+    for block in range(0, cases, together):
+        name = names[block // together % len(names)]
         passphrase, ledgers = passphrase_of(name.partition("-")[0]), real.ledgers(name)
-        for nth in range(block, min(block + 50, cases)):
+        for nth in range(block, min(block + together, cases)):
             data, mode = damaged(chance.choice(ledgers), chance), get_args(Mode)[nth % 2]
             try_case(data, passphrase, mode, tally, f"case {nth} of seed {seed}, {name}, {mode}, {len(data)} bytes")
     with capfd.disabled():
