@@ -26,6 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     soak.addoption("--soak-restarts", type=int, default=10, help="restarts of its plane (default: 10)")
     soak.addoption("--outage-seconds", type=float, default=4.0, help="how long a plane stays away (default: 4)")
     soak.addoption("--soak-seconds", type=float, default=0.0, help="go on restarting for at least so long (default: 0)")
+    fuzz = parser.getgroup("fuzz", "flowctl_aio fuzz")
+    fuzz.addoption("--fuzz-cases", type=int, default=300, help="damaged ledgers to try (default: 300)")
+    fuzz.addoption("--fuzz-seed", type=int, default=1, help="of their damage (default: 1)")
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ Source: SEP-41, CAP-46-06 (older shape), CAP-67 (newer shape).
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -64,6 +65,15 @@ _NEWER = {
     b"clawback": _Shape("clawback", 1, None, 1, 3),
     b"burn": _Shape("burn", 1, None, 1, 3),
 }
+# Almost every event that moves a token, from its first byte to its last: a transfer between two addresses that names an
+# asset. Groups: the contract, both addresses, length and text of the name with its padding, the amount.
+_AN_ADDRESS = rb"((?:\x00{8}|\x00{3}[\x01\x04]|\x00{3}\x03\x00{4}).{32})"
+_USUAL_TRANSFER = re.compile(
+    rb"\x00{7}\x01(.{32})\x00{3}\x01\x00{7}\x04\x00{3}\x0f\x00{3}\x08transfer\x00{3}\x12%b\x00{3}\x12%b\x00{3}\x0e\x00{3}"
+    rb"(\x06native\x00\x00|[\x39-\x3c].{60}|[\x3d-\x40].{64}|[\x41-\x44].{68}|\x45.{72})\x00{3}\x0a(.{16})"
+    % (_AN_ADDRESS, _AN_ADDRESS),
+    re.DOTALL,
+)
 _TEXTS = (SCV_SYMBOL, SCV_STRING)
 _ONCE_WITH_ADMIN = ("mint", "clawback")
 
@@ -81,6 +91,10 @@ def read_events(data: bytes, w: Words[int], starts: list[int], *, older: bool, n
     shapes = _OLDER if older else _NEWER
     movements = []
     for i in starts:
+        usual = _USUAL_TRANSFER.match(data, 4 * i)
+        if usual is not None:
+            movements.append(_usual_transfer(*usual.groups(), older=older, network=network))
+            continue
         topic = i + _TOPICS
         # Without a contract id these positions mean something else, but then the event is out anyway.
         if w[i + _FLAG] and w[i + _TYPE] == CONTRACT_EVENT and w[i + _COUNT] > 1 and w[topic] == SCV_SYMBOL:
@@ -90,6 +104,18 @@ def read_events(data: bytes, w: Words[int], starts: list[int], *, older: bool, n
                 if movement is not None:
                     movements.append(movement)
     return movements
+
+
+def _usual_transfer(
+    emitter: bytes, frm: bytes, to: bytes, name: bytes, amount: bytes, *, older: bool, network: bytes
+) -> Movement:
+    asset = proven_asset(name[1 : 1 + name[0]], emitter, network)
+    units = int.from_bytes(amount, "big", signed=True)
+    if asset is None:
+        return contract_address(emitter), None, "transfer", None, _address(frm), _address(to), units
+    if older:
+        return move(asset, _address(frm), _address(to), units)
+    return asset.contract, None, "transfer", asset.text, _address(frm), _address(to), units
 
 
 def read_topics(w: Words[int], i: int) -> list[int]:
