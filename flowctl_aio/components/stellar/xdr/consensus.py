@@ -25,6 +25,9 @@ class Header(NamedTuple):
         previous_hash: word index of the hash of the ledger before.
         closed_at: close time, unix seconds.
         sequence: the ledger's number.
+        content: word index of the LedgerHeader, whose bytes are what the ledger's hash is taken over.
+        sequence_at: word index of the ledger's number; totals, fees and limits follow.
+        content_end: the word after the LedgerHeader.
     """
 
     lcm_version: int
@@ -33,6 +36,9 @@ class Header(NamedTuple):
     previous_hash: int
     closed_at: int
     sequence: int
+    content: int
+    sequence_at: int
+    content_end: int
 
 
 def walk_header(w: Words[int], i: int) -> tuple[int, Header]:
@@ -51,12 +57,14 @@ def walk_header(w: Words[int], i: int) -> tuple[int, Header]:
         raise StrangeValueError("its close time is after the year 9999")
     i = skip_opaques(w, i + 2)  # upgrades that were voted for
     i = _value_ext(w, i) + 2 * HASH  # hashes of results and of the bucket list
-    sequence = w[i]
+    sequence, sequence_at = w[i], i
     # Sequence, total coins, fee pool, inflation, id pool, base fee, base reserve, size of a set, four older hashes.
     i += 1 + 2 + 2 + 1 + 2 + 1 + 1 + 1 + 4 * HASH
     i += _HEADER_EXT[w[i]]
+    content_end = i
     i += VOID[w[i]]
-    return i, Header(version, hash_at, protocol, previous_hash, closed_at, sequence)
+    facts = (protocol, previous_hash, closed_at, sequence, hash_at + HASH, sequence_at, content_end)
+    return i, Header(version, hash_at, *facts)
 
 
 def _value_ext(w: Words[int], i: int) -> int:
