@@ -7,15 +7,18 @@ Example:
 
 from __future__ import annotations
 
+from .filters import KINDS, TransferFilter
 from .movements import Row
 from .schema import SCHEMA, batch_to_golden, golden_dict, golden_line, rows_to_batch
 from .transfers import LedgerTransfers, Mode, token_transfers
 
 __all__ = [
+    "KINDS",
     "SCHEMA",
     "LedgerTransfers",
     "Mode",
     "Row",
+    "TransferFilter",
     "batch_to_golden",
     "golden_dict",
     "golden_line",
