@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, get_args
 
 from anyio import CapacityLimiter, to_thread
 
-from flowctl_aio import EventBatch, LedgerBatch, Processor
+from flowctl_aio import EventBatch, LedgerBatch, Processor, RawLedger
 from flowctl_aio.components.stellar.networks import passphrase_of
-from flowctl_aio.components.stellar.transfers import LedgerTransfers, Mode, rows_to_batch, token_transfers
-from flowctl_aio.errors import LedgerDecodeError, SchemaMismatchError
+from flowctl_aio.components.stellar.transfers import (
+    KINDS,
+    LedgerTransfers,
+    Mode,
+    TransferFilter,
+    rows_to_batch,
+    token_transfers,
+)
+from flowctl_aio.errors import ConfigError, LedgerDecodeError, SchemaMismatchError
 from flowctl_aio.service import STELLAR_LEDGER_EVENT_TYPE, TTP_EVENT_TYPE, build_ttp_processor_metadata
 
-EVENT_KINDS = ("transfer", "mint", "burn", "clawback", "fee")
+from .quarantine import Quarantine
+
+OnBadLedger = Literal["stop", "quarantine"]
+
+_log = logging.getLogger(__name__)
 
 
 class TtpArrowProcessor(Processor):
@@ -24,6 +38,13 @@ class TtpArrowProcessor(Processor):
         network: name or passphrase of the ledgers' network: contract ids and transaction hashes depend on it.
         mode: `unified` reads the events that stellar-core wrote, `derived` works them out from operations
             and results. Which of the two a ledger allows is something its owner knows.
+        filter: which transfers are wanted; all by default.
+        on_bad_ledger: what a ledger that cannot be read does: `stop` the stream, or go into `quarantine` as it came,
+            and the stream goes on without its transfers. A ledger that says it is of another network always stops it.
+        quarantine: the folder for such ledgers.
+
+    Raises:
+        ConfigError: if the network is unknown, or the policy and the folder do not fit each other.
 
     Source: SEP-41, CAP-67.
     """
@@ -33,14 +54,30 @@ class TtpArrowProcessor(Processor):
     name = "ttp-arrow-processor"
     description = "Token transfers out of Stellar ledgers"
 
-    def __init__(self, network: str, *, mode: Mode = "derived", component_id: str = "ttp-arrow-processor") -> None:
+    def __init__(
+        self,
+        network: str,
+        *,
+        mode: Mode = "derived",
+        filter: TransferFilter | None = None,  # noqa: A002 - what a user expects to write
+        on_bad_ledger: OnBadLedger = "stop",
+        quarantine: str | Path | None = None,
+        component_id: str = "ttp-arrow-processor",
+    ) -> None:
+        if on_bad_ledger not in get_args(OnBadLedger):
+            raise ConfigError(f"on_bad_ledger is stop or quarantine, not {on_bad_ledger!r}")
+        if (on_bad_ledger == "quarantine") is not (quarantine is not None):
+            raise ConfigError("on_bad_ledger is quarantine where a quarantine folder is given, and only there")
         self.component_id = component_id
         self.passphrase = passphrase_of(network)
         self.mode: Mode = mode
-        self.metadata = build_ttp_processor_metadata(self.passphrase, EVENT_KINDS, {"mode": mode})
+        self.filter = TransferFilter() if filter is None else filter
+        self.quarantine = None if quarantine is None else Quarantine(quarantine)
+        self.metadata = build_ttp_processor_metadata(self.passphrase, self.filter.kinds or KINDS, {"mode": mode})
         self._born = time.monotonic()
         self._limiter = CapacityLimiter(1)  # parsing holds the GIL: a second thread would only wait
         self._ledgers = self._transactions = self._operations = self._events = self._batches = self._current = 0
+        self._filtered = self._quarantined = 0
         self._uncovered: Counter[str] = Counter()
 
     async def process(self, batch: LedgerBatch | EventBatch) -> EventBatch:
@@ -48,7 +85,7 @@ class TtpArrowProcessor(Processor):
 
         Raises:
             SchemaMismatchError: if the batch holds something else than ledgers.
-            LedgerDecodeError: if a ledger cannot be read, or is of another network.
+            LedgerDecodeError: if a ledger is of another network, or cannot be read and has no quarantine to go to.
 
         Cancellation: the ledgers under way are parsed to their end in their thread, and dropped.
         """
@@ -65,6 +102,8 @@ class TtpArrowProcessor(Processor):
             "operations_processed_total": self._operations,
             "events_extracted_total": self._events,
             "events_processed_total": self._events,
+            "events_filtered_total": self._filtered,
+            "ledgers_quarantined_total": self._quarantined,
             "batches_generated_total": self._batches,
             "last_processed_ledger": self._current,
             "events_per_second": self._events / uptime if uptime else 0.0,
@@ -80,16 +119,33 @@ class TtpArrowProcessor(Processor):
                 raise LedgerDecodeError(
                     f"it is of {ledger.network!r}, and the processor reads {self.passphrase!r}", ledger=ledger.sequence
                 )
-            transfers = token_transfers(ledger.xdr, passphrase=self.passphrase, mode=self.mode)
+            try:
+                transfers = self._read(ledger)
+            except LedgerDecodeError as error:
+                if self.quarantine is None:
+                    raise
+                path = self.quarantine.keep(ledger.sequence, ledger.xdr, error)
+                self._quarantined += 1
+                _log.warning("%s; it is kept as %s, and its transfers are missing", error, path)
+                continue
             self._count(transfers)
             rows.extend(transfers.rows)
         self._batches += 1
+        found = rows_to_batch(rows)
+        wanted = self.filter.apply(found)
+        self._filtered += found.num_rows - wanted.num_rows
         return EventBatch(
-            rows_to_batch(rows),
+            wanted,
             event_type=TTP_EVENT_TYPE,
             first_cursor=batch.first_cursor,
             last_cursor=batch.last_cursor,
         )
+
+    def _read(self, ledger: RawLedger) -> LedgerTransfers:
+        transfers = token_transfers(ledger.xdr, passphrase=self.passphrase, mode=self.mode)
+        if transfers.ledger != ledger.sequence:
+            raise LedgerDecodeError(f"its header says that it is ledger {transfers.ledger}", ledger=ledger.sequence)
+        return transfers
 
     def _count(self, transfers: LedgerTransfers) -> None:
         self._ledgers += 1
