@@ -40,6 +40,9 @@ SPECIAL = {
     "writer_threads": "5",
     "processor_threads": "5",
     "compute_threads": "5",
+    "asset_filters": "native, USDC",
+    "amount_filters_min_amount": "10.5",
+    "amount_filters_max_amount": "922337203685.4775807",
     "csv_delimiter": ";",
     "websocket_path": "/live",
     "retention_policy_max_age": "30d",
@@ -113,9 +116,9 @@ def test_keys_without_prefix_are_nobodys_in_the_environment():
         ("TTP_ARROW_PROCESSOR", "COMPUTE_THREADS", "33"),
         ("TTP_ARROW_PROCESSOR", "EVENT_TYPES", "payment"),
         ("TTP_ARROW_PROCESSOR", "EVENT_TYPES", "gift"),
-        ("TTP_ARROW_PROCESSOR", "ASSET_FILTERS", "USDC"),
+        ("TTP_ARROW_PROCESSOR", "ASSET_FILTERS", "USDC:G"),
         ("TTP_ARROW_PROCESSOR", "ASSET_FILTERS", "not an asset"),
-        ("TTP_ARROW_PROCESSOR", "AMOUNT_FILTERS_MIN_AMOUNT", "10.5"),
+        ("TTP_ARROW_PROCESSOR", "AMOUNT_FILTERS_MIN_AMOUNT", "10,5"),
         ("TTP_ARROW_PROCESSOR", "AMOUNT_FILTERS_MAX_AMOUNT", "much"),
         ("TTP_ARROW_PROCESSOR", "STATS_INTERVAL", "30"),
         ("ARROW_ANALYTICS_SINK", "OUTPUT_FORMATS", "parquet,json"),
@@ -133,17 +136,22 @@ def test_what_is_out_of_bounds_or_not_offered_is_refused_by_name(component, vari
     assert f"{component}_{variable}" in " ".join(problems(component, {f"{component}_{variable}": text}))
 
 
-def test_a_filter_that_would_not_filter_is_refused_in_a_file_and_as_an_argument(tmp_path):
+def test_filters_are_read_as_the_first_implementation_wrote_them_and_nonsense_is_refused(tmp_path):
     file = tmp_path / "settings.yaml"
     issuer = "G" + "A" * 55
     file.write_text(f"asset_filters:\n- asset_code: USDC\n  asset_issuer: {issuer}\n- asset_code: ''\n")
-    assert problems("ttp_arrow_processor", file=file)[0].startswith(f"{file}, line 2: asset_filters: is known, and not")
-    assert "asset_filters is known" in problems("ttp_arrow_processor", asset_filters=("native",))[0]
+    assert load("ttp_arrow_processor", file=file).asset_filters == (f"USDC:{issuer}", "native")
+    assert load("ttp_arrow_processor", event_types=("mint", "fee")).event_types == ("mint", "fee")
+    assert "event_types" in problems("ttp_arrow_processor", event_types=("payment",))[0]
+    for wrong in ("1e3", "-1", "0.12345678", "ten"):
+        assert "amount_filters_min_amount" in problems("ttp_arrow_processor", amount_filters_min_amount=wrong)[0]
+    range_ = {"amount_filters_min_amount": "10", "amount_filters_max_amount": "9.9999999"}
+    assert "lies above" in problems("ttp_arrow_processor", **range_)[0]
     for wrong in ("[{asset: USDC}]", "[[USDC]]"):
         file.write_text(f"asset_filters: {wrong}\n")
         assert "asset_filters: must be a list of" in problems("ttp_arrow_processor", file=file)[0]
     file.write_text("event_types: []\n")
-    assert "must be a list out of payment" in problems("ttp_arrow_processor", file=file)[0]
+    assert "must be a list out of transfer" in problems("ttp_arrow_processor", file=file)[0]
 
 
 def test_a_range_that_ends_before_it_starts_is_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar
 
 from flowctl_aio.config.definition.kinds import (
@@ -20,6 +21,7 @@ from flowctl_aio.config.definition.kinds import (
 )
 from flowctl_aio.config.definition.setting import Setting, check_settings, settings_of
 from flowctl_aio.config.settings import FlowctlConfig
+from flowctl_aio.errors import ConfigError
 
 TESTNET = "Test SDF Network ; September 2015"
 EVENT_TYPES = (
@@ -29,9 +31,9 @@ EVENT_TYPES = (
     "create_account",
     "account_merge",
 )
+KINDS = ("transfer", "mint", "burn", "clawback", "fee")
 
 _SESSION = settings_of(FlowctlConfig)
-_ALL = "every token transfer is given"
 _NO_THREADS = "parsing is done in one thread, since a second would only wait"
 _NO_COLUMN = "the columns of a transfer are fixed"
 _AMOUNT = Text(r"\d{1,19}(\.\d{1,7})?", "an amount such as 10.5, in units of the asset")
@@ -96,22 +98,16 @@ class TtpArrowProcessorSettings:
     event_types: Annotated[
         tuple[str, ...],
         Setting(
-            Words(Choice(EVENT_TYPES)),
-            "operations whose events are wanted; empty for all. Was three sorts of payment",
-            lacking=_ALL,
-            is_refused=True,
+            Words(Choice((*KINDS, *EVENT_TYPES), offered=KINDS)),
+            "kinds of events that are wanted; empty for all. Was three sorts of payment: an event is no operation",
         ),
     ] = ()
     asset_filters: Annotated[
         tuple[str, ...],
-        Setting(Assets(), "assets whose events are wanted; empty for all", lacking=_ALL, is_refused=True),
+        Setting(Assets(), "assets whose events are wanted; empty for all. A code alone is of any issuer"),
     ] = ()
-    amount_filters_min_amount: Annotated[
-        str, Setting(_AMOUNT, "smallest amount, included", lacking=_ALL, is_refused=True)
-    ] = ""
-    amount_filters_max_amount: Annotated[
-        str, Setting(_AMOUNT, "largest amount, included", lacking=_ALL, is_refused=True)
-    ] = ""
+    amount_filters_min_amount: Annotated[str, Setting(_AMOUNT, "smallest amount, included")] = ""
+    amount_filters_max_amount: Annotated[str, Setting(_AMOUNT, "largest amount, included")] = ""
     processor_threads: Annotated[
         int, Setting(Integer(1, 32), "threads that parse", own=("THREADS",), lacking=_NO_THREADS)
     ] = 4
@@ -150,3 +146,6 @@ class TtpArrowProcessorSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        least, most = self.amount_filters_min_amount, self.amount_filters_max_amount
+        if least and most and Decimal(least) > Decimal(most):
+            raise ConfigError(f"amount_filters_min_amount {least} lies above amount_filters_max_amount {most}")

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
+from itertools import compress
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +24,8 @@ import pyarrow.compute as pc
 from flowctl_aio.components.stellar.strkey import decode_strkey
 from flowctl_aio.errors import CodecError, ConfigError, SchemaMismatchError
 
-from .schema import SCHEMA, SCHEMA_NAME
+from .movements import Row
+from .schema import SCHEMA, SCHEMA_NAME, rows_to_batch
 
 KINDS = ("transfer", "mint", "burn", "clawback", "fee")
 
@@ -90,6 +92,10 @@ class TransferFilter:
             SchemaMismatchError: if its columns are not those of token transfers, or an amount is no whole number.
         """
         return batch if self.wants_all else batch.filter(self.mask(batch))
+
+    def pick(self, rows: list[Row]) -> list[Row]:
+        """Returns the wanted ones of rows that are not columns yet."""
+        return rows if self.wants_all else list(compress(rows, self.mask(rows_to_batch(rows)).to_pylist()))
 
     def mask(self, batch: Any) -> Any:
         """Returns a boolean for each row, never null.

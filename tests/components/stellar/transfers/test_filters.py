@@ -80,6 +80,7 @@ def test_arrow_gives_the_rows_that_a_plain_loop_gives(wanted: TransferFilter, gi
     found = wanted.apply(batch)
     assert found.equals(rows_to_batch(expected))
     assert found.schema.equals(SCHEMA, check_metadata=True)
+    assert wanted.pick(given_rows) == expected
     mask = wanted.mask(batch)
     assert mask.type == pa.bool_()
     assert mask.to_pylist() == [is_wanted(wanted, row) for row in given_rows]
