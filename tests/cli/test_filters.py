@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 
+import anyio
 import pytest
+from anyio import to_thread
 
+from flowctl_aio import Health
 from flowctl_aio.cli.app import run
 from flowctl_aio.cli.filter_options import FilterOptions
 from flowctl_aio.components.stellar.strkey import encode_strkey
@@ -73,3 +77,18 @@ def test_amounts_of_the_settings_become_stroops_to_the_last_digit(units):
     whole, _, part = units.partition(".")
     settings = TtpArrowProcessorSettings(amount_filters_min_amount=units)
     assert FilterOptions().filter(settings).min_amount == int(whole + part.ljust(7, "0"))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("option", "kinds"), [((), "mint,burn"), (("--kind=fee",), "fee")])
+async def test_a_processor_says_what_it_gives_by_its_settings_or_its_options(shell, plane, tmp_path, option, kinds):
+    process = shell.start(
+        "processor", "--network=testnet", f"--plane={plane.endpoint}", *option,
+        "--on-bad-ledger=quarantine", f"--quarantine={tmp_path}", TTP_ARROW_PROCESSOR_EVENT_TYPES="mint,burn",
+    )  # fmt: skip
+    with anyio.fail_after(30):
+        status = await plane.wait_for_service("ttp-arrow-processor", Health.HEALTHY)
+        assert status.info.metadata["event_types"] == kinds
+        process.send_signal(signal.SIGTERM)
+        _, complaints = await to_thread.run_sync(process.communicate)
+    assert (process.returncode, complaints) == (0, "")

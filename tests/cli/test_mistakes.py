@@ -32,6 +32,7 @@ MISTAKES = {
     "processor --network=atlantis": "atlantis",
     "processor --kind=payment": "payment",
     "processor --on-bad-ledger=skip": "skip",
+    "processor --on-bad-ledger=quarantine": "quarantine folder",
     "processor --asset=USDC:GABC": "GABC",
     "transfers --min-amount=1.5": "whole number of stroops",
     "transfers --min-amount=2 --max-amount=1": "lies above",

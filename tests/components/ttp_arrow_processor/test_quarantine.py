@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import stat
 from pathlib import Path
 
@@ -59,6 +60,24 @@ async def test_bytes_that_are_no_such_ledger_are_kept_too(tmp_path, xdr):
     processor = TtpArrowProcessor("testnet", on_bad_ledger="quarantine", quarantine=tmp_path)
     assert len(await processor.process(batch_of({101: xdr}))) == 0
     assert (tmp_path / "ledger-101.xdr").read_bytes() == xdr
+
+
+async def test_damage_at_random_gives_events_or_goes_into_quarantine_and_nothing_else(tmp_path):
+    chance = random.Random(5)
+    damaged = {}
+    for sequence in range(200, 400):
+        xdr = bytearray(MADE.ledger(sequence).xdr)
+        for _ in range(chance.choice((1, 3, 20))):
+            xdr[chance.randrange(len(xdr))] ^= 1 << chance.randrange(8)
+        damaged[sequence] = bytes(xdr[: chance.randrange(len(xdr))] if chance.random() < 0.2 else xdr)
+    processor = TtpArrowProcessor("testnet", on_bad_ledger="quarantine", quarantine=tmp_path)
+    events = await processor.process(batch_of(damaged))
+    events.record_batch.validate(full=True)
+    kept = {int(path.stem.split("-")[1]): path.read_bytes() for path in tmp_path.glob("*.xdr")}
+    assert kept.items() < damaged.items()
+    numbers = processor.metrics()
+    assert numbers["ledgers_quarantined_total"] == len(kept) > 50
+    assert numbers["ledgers_processed_total"] == len(damaged) - len(kept)
 
 
 async def test_a_ledger_that_says_it_is_of_another_network_is_not_bad_and_stops_the_stream(tmp_path):

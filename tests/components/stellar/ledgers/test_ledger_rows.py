@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import pairwise
@@ -158,3 +159,19 @@ def test_a_time_without_zone_and_a_source_without_name_are_refused() -> None:
         ledger_rows([], passphrase="a b", source_type="rpc", ingested_at=NOW.replace(tzinfo=None))
     with pytest.raises(ConfigError, match="source_type"):
         ledger_rows([], passphrase="a b", source_type="")
+
+
+@pytest.mark.parametrize("name", ["pubnet-16154623", "pubnet-6154623"])
+def test_damage_at_random_gives_a_row_or_the_one_error(real: Any, name: str) -> None:
+    (data,) = real.ledgers(name)
+    chance = random.Random(3)
+    failed = 0
+    for _ in range(300):
+        damaged = bytearray(data)
+        for _ in range(chance.choice((1, 5, 50))):
+            damaged[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        try:
+            rows_of([bytes(damaged)])
+        except LedgerDecodeError:
+            failed += 1
+    assert 30 < failed < 300
