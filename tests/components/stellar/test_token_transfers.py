@@ -146,10 +146,12 @@ def test_every_column_says_what_it_is() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert set(public.__all__) == {
+        "KINDS",
         "SCHEMA",
         "LedgerTransfers",
         "Mode",
         "Row",
+        "TransferFilter",
         "batch_to_golden",
         "golden_dict",
         "golden_line",

@@ -148,6 +148,15 @@ def test_a_header_that_was_changed_is_found_by_its_hash(real: Any) -> None:
         rows_of([data, changed], verify=True)
 
 
+def test_fees_that_no_network_could_charge_are_the_one_error() -> None:
+    data = bytearray(SyntheticLedgers("testnet", transactions_per_ledger=3).ledger(7).xdr)
+    for transaction in walk_ledger(bytes(data)).transactions[:2]:
+        at = 4 * transaction.result.pair + 32
+        data[at : at + 8] = (2**63 - 1).to_bytes(8, "big")
+    with pytest.raises(LedgerDecodeError, match=r"ledger 7 .* more than there is"):
+        rows_of([bytes(data)], "testnet")
+
+
 def test_a_cut_ledger_is_one_clear_error(real: Any) -> None:
     (data,) = real.ledgers("pubnet-16154623")
     with pytest.raises(LedgerDecodeError, match="ledger 16154623"):

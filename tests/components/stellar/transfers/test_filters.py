@@ -115,6 +115,15 @@ def test_a_real_ledger_is_filtered_as_a_plain_loop_filters_it(real: Any) -> None
         assert wanted.apply(batch).equals(rows_to_batch(expected))
 
 
+def test_a_code_is_not_the_beginning_of_a_longer_one() -> None:
+    found = [
+        (7, 0, "ab" * 32, 1, 1, CONTRACTS[0], None, "transfer", asset, ACCOUNTS[0], ACCOUNTS[1], 1) for asset in ASSETS
+    ]
+    for code, expected in (("USD", ASSETS[3:4]), ("USDC", ASSETS[1:3]), ("US", []), ("native", ASSETS[:1])):
+        picked = TransferFilter(assets=[code]).pick(found)
+        assert [row[8] for row in picked] == expected
+
+
 def test_a_filter_without_criteria_wants_all() -> None:
     assert TransferFilter().wants_all
     assert not TransferFilter(min_amount=0).wants_all
