@@ -13,7 +13,6 @@ from flowctl_aio.cli.service import ServiceOptions, run_service
 from flowctl_aio.components.stellar.transfers import Mode
 from flowctl_aio.components.ttp_arrow_processor import OnBadLedger, TtpArrowProcessor
 from flowctl_aio.config.components import TtpArrowProcessorSettings
-from flowctl_aio.config.reading.resolve import resolve_component
 from flowctl_aio.errors import ConfigError
 
 NAME = "ttp_arrow_processor"
@@ -33,9 +32,8 @@ def processor(
 ) -> None:
     """Serve token transfers out of ledgers, until a signal comes."""
     service = service or ServiceOptions()
-    own = resolve_component(NAME, file=service.config)
+    own = service.load_own(TtpArrowProcessorSettings, NAME, component_id)
     settings = own.config
-    assert isinstance(settings, TtpArrowProcessorSettings)
     network = network or settings.network_passphrase
     if not network:
         raise ConfigError("no network is known: give --network, or set TTP_ARROW_PROCESSOR_NETWORK_PASSPHRASE")

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import anyio
 from cyclopts import Parameter
@@ -17,8 +17,11 @@ from flowctl_aio.cli.plane_options import PlaneOptions
 from flowctl_aio.cli.signals import Told, until_told
 from flowctl_aio.cli.systemd import Notifier
 from flowctl_aio.component import Component
-from flowctl_aio.config.reading.resolve import Resolved, resolve
+from flowctl_aio.config.components import ComponentSettings
+from flowctl_aio.config.reading.resolve import Resolved, resolve, resolve_component
+from flowctl_aio.errors import ConfigError
 
+S = TypeVar("S", bound=ComponentSettings)
 # Under `flowctl run`: some 2 s after it has asked its components to end, its plane is gone, and the farewell must
 # come before; and its limit of a message is this, on every call.
 RUNNER_DRAIN = 0.8
@@ -72,13 +75,34 @@ class ServiceOptions(PlaneOptions):
         Raises:
             ConfigError: if anything is wrong with them; all of it is named.
         """
-        resolved = resolve(
-            component, file=self.config, profile=self.profile, component_id=component_id, **self.settings()
-        )
+        resolved = self._resolve(component, component_id)
         for note in dict.fromkeys((*resolved.notes, *notes)):
             logging.getLogger(__name__).warning("%s", note)
         _set_log_level(resolved)
         return _for_runner(resolved)
+
+    def load_own(self, kind: type[S], component: str, component_id: str | None) -> Resolved[S]:
+        """The component's own settings.
+
+        Raises:
+            ConfigError: if anything is wrong with them, or with those of its session: all of it is named at once.
+        """
+        problems: list[str] = []
+        own: Resolved[S] | None = None
+        try:
+            own = resolve_component(kind, file=self.config)
+        except ConfigError as error:
+            problems += error.problems
+        try:
+            self._resolve(component, component_id)
+        except ConfigError as error:
+            problems += error.problems
+        if own is None or problems:
+            raise ConfigError(*dict.fromkeys(problems))
+        return own
+
+    def _resolve(self, component: str, component_id: str | None) -> Resolved[FlowctlConfig]:
+        return resolve(component, file=self.config, profile=self.profile, component_id=component_id, **self.settings())
 
 
 def _set_log_level(resolved: Resolved[FlowctlConfig]) -> None:

@@ -12,7 +12,6 @@ from flowctl_aio import FlowctlConfig
 from flowctl_aio.cli.service import ServiceOptions, run_service
 from flowctl_aio.components.arrow_analytics_sink import ArrowAnalyticsSink
 from flowctl_aio.config.components import ArrowAnalyticsSinkSettings
-from flowctl_aio.config.reading.resolve import resolve_component
 
 NAME = "arrow_analytics_sink"
 
@@ -26,9 +25,8 @@ def sink(
 ) -> None:
     """Write events into Parquet files by date, until a signal comes."""
     service = service or ServiceOptions()
-    own = resolve_component(NAME, file=service.config)
+    own = service.load_own(ArrowAnalyticsSinkSettings, NAME, component_id)
     settings = own.config
-    assert isinstance(settings, ArrowAnalyticsSinkSettings)
 
     async def make(config: FlowctlConfig) -> ArrowAnalyticsSink:
         folder = out or Path(settings.parquet_path)

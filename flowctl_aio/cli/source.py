@@ -13,7 +13,6 @@ from flowctl_aio.cli.lake_options import LakeOptions
 from flowctl_aio.cli.service import ServiceOptions, run_service
 from flowctl_aio.components.stellar_arrow_source import StellarArrowSource
 from flowctl_aio.config.components import StellarArrowSourceSettings
-from flowctl_aio.config.reading.resolve import resolve_component
 
 NAME = "stellar_arrow_source"
 PLACES = ("source_type", "backend_type", "rpc_endpoint", "storage_backend", "bucket_name", "storage_path")
@@ -29,9 +28,8 @@ def source(
 ) -> None:
     """Serve ledgers of a lake, a server, files, or synthetic ones, until a signal comes."""
     service = service or ServiceOptions()
-    own = resolve_component(NAME, file=service.config)
+    own = service.load_own(StellarArrowSourceSettings, NAME, component_id)
     settings = own.config
-    assert isinstance(settings, StellarArrowSourceSettings)
     ledgers = batch_ledgers if own.origins["batch_size"] == "default" else settings.batch_size
     placed = {name for name in PLACES if own.origins[name] != "default"}
     options = _completed(lake or LakeOptions(), settings, placed)

@@ -92,3 +92,14 @@ def test_a_setting_without_effect_is_told(shell, verb, variable):
     assert first.startswith("WARNING")
     assert name in first
     assert "cannot listen on 192.0.2.1:1" in last
+
+
+def test_mistakes_in_the_settings_of_component_and_session_are_named_in_one_breath(monkeypatch, capsys):
+    monkeypatch.setenv("HEALTH_PORT", "99999")
+    monkeypatch.setenv("TTP_ARROW_PROCESSOR_BATCH_SIZE", "many")
+    monkeypatch.setenv("FLOWCTL_TLS_CERT", "/nowhere/cert.pem")
+    assert run(["processor", "--network=testnet"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert all(name in said for name in ("HEALTH_PORT", "TTP_ARROW_PROCESSOR_BATCH_SIZE", "tls_key"))
+    assert said.count("HEALTH_PORT") == 1
