@@ -8,10 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowctl_aio.control.flow.control import FlowControl
 from flowctl_aio.control.numbers import MOST, number_of
 from flowctl_aio.control.overview.rollup import Overall, pipeline_health, pipeline_metrics
-from flowctl_aio.control.overview.samples import pipeline_samples
 from flowctl_aio.control.overview.topology import topology_of
 from flowctl_aio.types import Health, ServiceType
 from tests.control.statuses import EVENT, HOSTILE, NOW, THREE, processor, quick, service, sink, source
@@ -138,52 +136,11 @@ def finite(metrics):
 def test_nothing_that_strangers_send_breaks_the_sums(statuses):
     metrics = pipeline_metrics(statuses)
     assert all(math.isfinite(number) for number in finite(metrics))
-    samples = list(pipeline_samples(health_of(*statuses), metrics))
-    assert all(math.isfinite(sample.value) for sample in samples)
     assert metrics.summed_throughput >= metrics.total_throughput or math.isclose(
         metrics.summed_throughput, metrics.total_throughput
     )
     if metrics.chain_latency_ms is not None:
         assert metrics.chain_latency_ms >= metrics.end_to_end_latency_ms
-
-
-def test_samples_have_the_names_that_dashboards_know():
-    numbers = {
-        "events_per_second": 50.0,
-        "processing_latency_ms": 2.5,
-        "queue_depth": 4.0,
-        "inflight": 9.0,
-        "max_inflight": 10.0,
-    }
-    statuses = [sink(metrics=numbers, endpoint="h:1"), source(health=ILL)]
-    flow = FlowControl("me")
-    flow.observe(statuses)
-    samples = list(pipeline_samples(health_of(*statuses), pipeline_metrics(statuses), flow.state()))
-    assert {(name, tuple(labels.items()), value) for name, labels, value in samples} == {
-        ("flowctl_pipeline_throughput_total", (), 50.0),
-        ("flowctl_pipeline_latency_seconds", (), 0.0025),
-        ("flowctl_pipeline_chain_latency_seconds", (), 0.0025),
-        ("flowctl_service_load_ratio", (("service_id", "sink"), ("service_type", "SINK")), 0.9),
-        ("flowctl_service_throughput", (("service_id", "sink"),), 50.0),
-        ("flowctl_service_queue_depth", (("service_id", "sink"),), 4.0),
-        ("flowctl_service_connections", (("service_id", "sink"), ("endpoint", "h:1")), 1.0),
-        ("flowctl_service_connections", (("service_id", "source"), ("endpoint", "")), 0.0),
-        ("flowctl_backpressure_active", (), 1.0),
-        ("flowctl_throttle_rate", (), 0.5),
-    }
-
-
-def test_long_names_are_cut_and_stay_different():
-    statuses = [sink("x" * 10_000 + end) for end in "ab"]
-    labels = [sample.labels for sample in pipeline_samples(health_of(*statuses), pipeline_metrics(statuses))]
-    ids = {label["service_id"] for label in labels if label}
-    assert len(ids) == 2
-    assert all(len(service_id) < 300 for service_id in ids)
-
-
-def test_a_latency_that_nobody_tells_is_no_sample():
-    names = {sample.name for sample in pipeline_samples(health_of(), pipeline_metrics([]))}
-    assert names == {"flowctl_pipeline_throughput_total"}
 
 
 def test_ten_thousand_services_are_no_trouble():
