@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import anyio
 import anyio.lowlevel
@@ -16,10 +15,6 @@ from flowctl_aio import _wire as wire
 from flowctl_aio.control import registration
 from flowctl_aio.control.lifecycle import State
 from flowctl_aio.errors import ControlError, NotRegisteredError, PeerNotFoundError, RegistrationError, UsageError
-from flowctl_aio.plane.classic import SERVICE as CLASSIC_SERVICE
-from flowctl_aio.plane.classic import ClassicControlPlane
-from flowctl_aio.plane.registry import Registry
-from flowctl_aio.plane.runs import Runs
 from flowctl_aio.plane.v1 import SERVICE as V1_SERVICE
 from flowctl_aio.testing.link import open_link
 from flowctl_aio.transport.server import UnaryMethod, open_server
@@ -93,37 +88,21 @@ async def test_a_plane_outage_does_not_stop_data(config):
         await source.aclose()
 
 
-class ClassicOnly:
-    """A plane that knows nothing of v1."""
-
-    def __init__(self) -> None:
-        def now() -> datetime:
-            return datetime.now(UTC)
-
-        def changed(*_) -> None:
-            pass
-
-        self.registry = Registry(heartbeat_ttl=30, now=now, monotonic=time.monotonic, changed=changed)
-        self.runs = Runs(now=now, changed=changed)
-
-    def services(self):
-        return {CLASSIC_SERVICE: ClassicControlPlane(self.registry, self.runs, lambda: "").methods()}
+CLASSIC_ONLY = {"dialects": [Dialect.CLASSIC]}
 
 
 @pytest.mark.parametrize("dialect", ["auto", "classic"])
 async def test_a_classic_plane_is_spoken_to_in_classic(config, until, dialect):
-    plane = ClassicOnly()
-    config = replace(config, dialect=dialect)
     async with (
-        open_server(plane.services()) as server,
-        FlowctlSession(INFO, replace(config, endpoint=server.endpoint)) as session,
+        EmbeddedControlPlane(**CLASSIC_ONLY) as plane,
+        FlowctlSession(INFO, replace(config, endpoint=plane.endpoint, dialect=dialect)) as session,
     ):
         assert (session.state, session.dialect) == (State.REGISTERED, Dialect.CLASSIC)
         await until(lambda: session.metrics()["heartbeats_total"] >= 3)
         assert session.state is State.REGISTERED
         [status] = await session.list_services()
         assert (status.service_id, status.info.service_type) == ("svc", ServiceType.PROCESSOR)
-        # Classic tells no endpoints, so nobody can be discovered.
+        # Nobody else is there.
         with pytest.raises(PeerNotFoundError):
             async with session.source():
                 pass
@@ -131,9 +110,9 @@ async def test_a_classic_plane_is_spoken_to_in_classic(config, until, dialect):
 
 
 async def test_a_classic_plane_refuses_who_insists_on_v1(config):
-    async with open_server(ClassicOnly().services()) as server:
+    async with EmbeddedControlPlane(**CLASSIC_ONLY) as plane:
         with pytest.raises(RegistrationError, match="RegisterComponent"):
-            async with FlowctlSession(INFO, replace(config, endpoint=server.endpoint, dialect="v1")):
+            async with FlowctlSession(INFO, replace(config, endpoint=plane.endpoint, dialect="v1")):
                 pytest.fail("entered")
 
 
