@@ -12,7 +12,7 @@ import anyio
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.control.discovery.directory import Directory
 from flowctl_aio.errors import PeerNotFoundError, PlaneUnavailableError, UsageError
-from flowctl_aio.streams.handshake import Role, meet
+from flowctl_aio.streams.handshake import Peer, Role, meet, own_offer
 from flowctl_aio.streams.processor import ProcessorClient
 from flowctl_aio.streams.sink import SinkClient
 from flowctl_aio.streams.source import SourceClient
@@ -56,7 +56,7 @@ class Peers:
     async def open_source(self, address: str | None, dialect: Dialect | None) -> AsyncIterator[SourceClient]:
         """The source that gives what we take."""
         async with self._channel(address, ServiceType.SOURCE, self._info.input_event_types) as channel:
-            peer = await meet(channel, Role.SOURCE, dialect)
+            peer = await self._meet(channel, Role.SOURCE, dialect)
             async with self._streams() as streams:
                 yield SourceClient(channel, peer, self._config, adopt=streams.adopt)
 
@@ -64,7 +64,7 @@ class Peers:
     async def open_processor(self, address: str | None, dialect: Dialect | None) -> AsyncIterator[ProcessorClient]:
         """The processor that takes what we give."""
         async with self._channel(address, ServiceType.PROCESSOR, self._info.output_event_types) as channel:
-            peer = await meet(channel, Role.PROCESSOR, dialect)
+            peer = await self._meet(channel, Role.PROCESSOR, dialect)
             async with self._streams() as streams:
                 yield ProcessorClient(channel, peer, self._config, adopt=streams.adopt)
 
@@ -72,13 +72,16 @@ class Peers:
     async def open_sink(self, address: str | None, dialect: Dialect | None) -> AsyncIterator[SinkClient]:
         """The sink that takes what we give."""
         async with self._channel(address, ServiceType.SINK, self._info.output_event_types) as channel:
-            client = SinkClient(channel, await meet(channel, Role.SINK, dialect), self._config)
+            client = SinkClient(channel, await self._meet(channel, Role.SINK, dialect), self._config)
             self._opened.add(client)
             try:
                 yield client
                 await client.flush()
             finally:
                 await client.abandon()
+
+    async def _meet(self, channel: Channel, role: Role, dialect: Dialect | None) -> Peer:
+        return await meet(channel, role, dialect, offer=own_offer(self._config))
 
     @asynccontextmanager
     async def _streams(self) -> AsyncIterator[_Streams]:

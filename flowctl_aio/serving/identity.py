@@ -7,7 +7,7 @@ from typing import Any
 from flowctl_aio import _wire as wire
 from flowctl_aio.control.messages import info_to_v1, metrics_to_v1
 from flowctl_aio.serving.served import Served
-from flowctl_aio.streams.handshake import OFFER
+from flowctl_aio.streams.handshake import own_offer
 from flowctl_aio.transport.server import Method, UnaryMethod
 from flowctl_aio.transport.status import Refused
 from flowctl_aio.types import Health
@@ -24,7 +24,7 @@ def classic_identity(served: Served[Any]) -> dict[str, Method]:
         raise Refused("PERMISSION_DENIED", "this service does not stop on request of a peer")
 
     return {
-        "Ping": UnaryMethod(ping, wire.Empty, OFFER),
+        "Ping": UnaryMethod(ping, wire.Empty, own_offer(served.config).metadata),
         "Shutdown": UnaryMethod(shutdown, wire.ShutdownRequest),
     }
 
@@ -43,6 +43,6 @@ def v1_identity(served: Served[Any]) -> dict[str, Method]:
         return answer
 
     return {
-        "GetInfo": UnaryMethod(get_info, wire.Empty, OFFER),
+        "GetInfo": UnaryMethod(get_info, wire.Empty, own_offer(served.config).metadata),
         "HealthCheck": UnaryMethod(health_check, wire.v1.HealthCheckRequest),
     }

@@ -20,7 +20,8 @@ from flowctl_aio.observe.calls import server_call
 from flowctl_aio.observe.tracing import Carrier, Span
 from flowctl_aio.owner import is_cancelled
 from flowctl_aio.serving.work import Work
-from flowctl_aio.streams.handshake import END_MARKER, OFFER, Role, capabilities_of
+from flowctl_aio.streams.forms import decoder_for, encoder_for
+from flowctl_aio.streams.handshake import END_MARKER, Offer, Role, own_offer
 from flowctl_aio.streams.receive import BatchReader, Inbox
 from flowctl_aio.streams.send import BatchWriter
 from flowctl_aio.streams.spans import working
@@ -107,7 +108,7 @@ class Served(Generic[C]):
         with server_call(role.method(dialect), call.metadata, code_of=_code_of) as span:
             if self.stopping.is_set():
                 raise Refused("UNAVAILABLE", "the service is stopping")
-            await call.greet(OFFER)
+            await call.greet(own_offer(self.config).metadata)
             stream = ServedStream(self, call, role, dialect, span.carrier)
             self._live.add(stream)
             self._past.streams_total += 1
@@ -200,27 +201,17 @@ class ServedStream:
     def __init__(
         self, served: Served[C], call: ServerCall, role: Role, dialect: Dialect, trace: Carrier = NOTHING
     ) -> None:
-        capabilities = capabilities_of(call.metadata)
+        offer, config = Offer.of(call.metadata), served.config
         envelope = role.envelope(dialect)
-        config = served.config
         self.call, self._trace, self._component_id = call, trace, served.info.component_id
         self.inbox = Inbox(served.max_inflight, counted=served.count)
         self.reader = BatchReader(
             self.inbox,
-            envelope,
-            expects_end=END_MARKER in capabilities,
-            limit=config.max_message_bytes,
+            decoder_for(envelope, offer, config),
+            expects_end=END_MARKER in offer.capabilities,
             peer=call.peer,
         )
-        self.writer = BatchWriter(
-            call.write,
-            envelope,
-            capabilities=capabilities,
-            target=config.target_message_bytes,
-            limit=config.max_message_bytes,
-            stranger_limit=config.stranger_message_bytes,
-            call=trace,
-        )
+        self.writer = BatchWriter(call.write, encoder_for(envelope, offer, config), call=trace)
 
     def working(self, what: str, batch: Batch) -> AbstractContextManager[Span]:
         """The span around what the component does with a batch; `what` is a verb."""

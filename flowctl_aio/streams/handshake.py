@@ -8,12 +8,13 @@ gets what everybody understands: one row a message, and an end of stream that me
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
 
 from flowctl_aio import _wire as wire
 from flowctl_aio.codec.envelope import Envelope
+from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.errors import DeadlineExceededError, PeerUnavailableError, StreamError
 from flowctl_aio.observe.calls import client_call
 from flowctl_aio.transport.call import CallMetadata, Channel, Serializable, call_unary
@@ -25,14 +26,46 @@ METADATA_KEY = "flowctl-aio"
 ARROW = "arrow"
 END_MARKER = "end-marker"
 CAPABILITIES = frozenset({ARROW, END_MARKER})
-OFFER: CallMetadata = ((METADATA_KEY, ",".join(sorted(CAPABILITIES))),)
+# What goes with a capability travels under a key of its own, such as `flowctl-aio-credits`.
+FACTS: frozenset[str] = frozenset()
+MAX_OFFER, MAX_FACT = 1024, 256  # characters
 
 HANDSHAKE_TIMEOUT = 5.0
 
 
-def capabilities_of(metadata: Mapping[str, str]) -> frozenset[str]:
-    """What the other side offers and we know; empty for a stranger."""
-    return CAPABILITIES & set(metadata.get(METADATA_KEY, "")[:1024].split(","))
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one side of a conversation can do.
+
+    Attributes:
+        capabilities: empty for a stranger.
+        facts: what goes with them.
+    """
+
+    capabilities: frozenset[str] = frozenset()
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, str]) -> Offer:
+        """What the other side offers and we know; the rest of it is as if it were not there."""
+        capabilities = CAPABILITIES & set(metadata.get(METADATA_KEY, "")[:MAX_OFFER].split(","))
+        facts = {name: metadata.get(f"{METADATA_KEY}-{name}", "") for name in FACTS} if capabilities else {}
+        return cls(capabilities, {name: text for name, text in facts.items() if 0 < len(text) <= MAX_FACT})
+
+    @property
+    def metadata(self) -> CallMetadata:
+        """As it travels."""
+        facts = [(f"{METADATA_KEY}-{name}", text) for name, text in self.facts.items()]
+        return ((METADATA_KEY, ",".join(sorted(self.capabilities))), *facts)
+
+
+# The least that a peer with this SDK offers.
+LEAST = Offer(frozenset({ARROW, END_MARKER}))
+
+
+def own_offer(config: FlowctlConfig) -> Offer:
+    """What we can do, under these settings."""
+    return LEAST
 
 
 class Role(Enum):
@@ -81,7 +114,11 @@ class Peer:
 
     address: str
     dialect: Dialect
-    capabilities: frozenset[str]
+    offer: Offer
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return self.offer.capabilities
 
     @property
     def speaks_arrow(self) -> bool:
@@ -92,8 +129,11 @@ class Peer:
         return END_MARKER in self.capabilities
 
 
-async def meet(channel: Channel, role: Role, dialect: Dialect | None = None) -> Peer:
+async def meet(channel: Channel, role: Role, dialect: Dialect | None = None, *, offer: Offer = LEAST) -> Peer:
     """Find out what is at the other end of `channel`: first in the classic dialect, then in v1.
+
+    Args:
+        offer: our own, which the peer may want to know.
 
     Raises:
         PeerUnavailableError: if nobody answers.
@@ -104,7 +144,7 @@ async def meet(channel: Channel, role: Role, dialect: Dialect | None = None) -> 
     """
     for candidate in (Dialect.CLASSIC, Dialect.V1) if dialect is None else (dialect,):
         try:
-            return Peer(channel.peer, candidate, await _offered(channel, role.service(candidate), candidate))
+            return Peer(channel.peer, candidate, await _offered(channel, role, candidate, offer))
         except StreamError as error:
             if not is_unimplemented(error):
                 raise
@@ -126,17 +166,19 @@ async def ask_health(channel: Channel, role: Role) -> PeerHealth:
     return PeerHealth(health_of(answer.status), metrics_from_v1(answer.metrics))
 
 
-async def _offered(channel: Channel, service: str, dialect: Dialect) -> frozenset[str]:
+async def _offered(channel: Channel, role: Role, dialect: Dialect, offer: Offer) -> Offer:
     method, answer = ("Ping", wire.Pong) if dialect is Dialect.CLASSIC else ("GetInfo", wire.v1.ComponentInfo)
-    _, metadata = await _ask(channel, f"/{service}/{method}", wire.Empty(), answer)
-    return capabilities_of(metadata)
+    _, metadata = await _ask(channel, f"/{role.service(dialect)}/{method}", wire.Empty(), answer, offer)
+    return Offer.of(metadata)
 
 
-async def _ask(channel: Channel, method: str, request: Serializable, answer: type[T]) -> tuple[T, Mapping[str, str]]:
+async def _ask(
+    channel: Channel, method: str, request: Serializable, answer: type[T], offer: Offer = LEAST
+) -> tuple[T, Mapping[str, str]]:
     try:
         with client_call(method, channel.peer) as span:
             heard: dict[str, str] = {}
-            offered = (*OFFER, *span.metadata)
+            offered = (*offer.metadata, *span.metadata)
             result = await call_unary(
                 channel, method, request, answer, timeout=HANDSHAKE_TIMEOUT, metadata=offered, heard=heard
             )

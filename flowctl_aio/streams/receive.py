@@ -6,14 +6,16 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import anyio
 
 from flowctl_aio.batches import Batch
 from flowctl_aio.codec import plain
-from flowctl_aio.codec.envelope import End, Envelope, Frame, Received, decode
+from flowctl_aio.codec.envelope import End, Frame, Received
 from flowctl_aio.errors import FlowctlError, FrameCorruptError, StreamError, StreamTruncatedError
 from flowctl_aio.observe.tracing import MAX_LINKS, Carrier, extract, is_on
+from flowctl_aio.streams.forms import Decoder
 from flowctl_aio.streams.spans import joined
 from flowctl_aio.types import Event, RawLedger
 
@@ -42,11 +44,11 @@ class Inbox:
         self.error: BaseException | None = None
         self._counted = counted
         self._max = max_messages
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[Any] = deque()
         self._arrived, self._taken = asyncio.Event(), asyncio.Event()
         self._is_ended = self._is_closed = False
 
-    async def run_pump(self, read: Callable[[], Awaitable[bytes | None]]) -> None:
+    async def run_pump(self, read: Callable[[], Awaitable[Any | None]]) -> None:
         """Move messages until the call ends. A failing read is kept for the reader; it does not raise here."""
         with self.filling():
             try:
@@ -69,7 +71,7 @@ class Inbox:
             self._is_ended = True
             self._arrived.set()
 
-    async def receive(self) -> bytes | None:
+    async def receive(self) -> Any | None:
         """The next message; None at the end of the call.
 
         Raises: what ended the call, if it was an error.
@@ -85,7 +87,7 @@ class Inbox:
             await self._arrived.wait()
         return message
 
-    def receive_nowait(self) -> bytes | None:
+    def receive_nowait(self) -> Any | None:
         """The next message if it is here; None if there is none now."""
         if not self._waiting:
             return None
@@ -107,11 +109,10 @@ class BatchReader:
 
     Args:
         expects_end: whether the peer ends its streams with an end marker, so that an end without one is no end.
-        limit: longest message to accept, in bytes.
     """
 
-    def __init__(self, inbox: Inbox, envelope: Envelope, *, expects_end: bool, limit: int, peer: str) -> None:
-        self._inbox, self._envelope, self._limit, self._peer = inbox, envelope, limit, peer
+    def __init__(self, inbox: Inbox, decoder: Decoder, *, expects_end: bool, peer: str) -> None:
+        self._inbox, self._decoder, self._peer = inbox, decoder, peer
         self._expects_end = expects_end
         self._ready: deque[Batch] = deque()
         self._held: Received | None = None
@@ -154,9 +155,9 @@ class BatchReader:
         raw = await self._inbox.receive()
         return None if raw is None else self._decode(raw)
 
-    def _decode(self, raw: bytes) -> Received:
+    def _decode(self, raw: Any) -> Received:
         self.bytes += len(raw)
-        return decode(self._envelope, raw, limit=self._limit)
+        return self._decoder.decode(raw)
 
     def _numbered(self, frame: Frame) -> Batch:
         if frame.number is not None and frame.number != self._frames:

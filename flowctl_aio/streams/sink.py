@@ -16,7 +16,8 @@ from flowctl_aio.observe import tracing
 from flowctl_aio.observe.calls import client_call
 from flowctl_aio.observe.tracing import Carrier
 from flowctl_aio.owner import OwnerTask, Started
-from flowctl_aio.streams.handshake import OFFER, Peer, PeerHealth, Role, ask_health
+from flowctl_aio.streams.forms import encoder_for
+from flowctl_aio.streams.handshake import Peer, PeerHealth, Role, ask_health, own_offer
 from flowctl_aio.streams.send import BatchWriter
 from flowctl_aio.transport.call import Channel, open_call
 from flowctl_aio.types import Ack, Dialect
@@ -162,17 +163,10 @@ class _EpochCall:
     async def _main(self, started: Started) -> None:
         method = Role.SINK.method(self._peer.dialect)
         with self._receive, client_call(method, self._peer.address) as span:
-            metadata = (*OFFER, *span.metadata)
+            metadata = (*own_offer(self._config).metadata, *span.metadata)
             async with open_call(self._channel, method, answers=False, metadata=metadata) as call:
-                writer = BatchWriter(
-                    call.write,
-                    Role.SINK.envelope(self._peer.dialect),
-                    capabilities=self._peer.capabilities,
-                    target=self._config.target_message_bytes,
-                    limit=self._config.max_message_bytes,
-                    stranger_limit=self._config.stranger_message_bytes,
-                    call=span.carrier,
-                )
+                encoder = encoder_for(Role.SINK.envelope(self._peer.dialect), self._peer.offer, self._config)
+                writer = BatchWriter(call.write, encoder, call=span.carrier)
                 started()
                 try:
                     async for batch, trace in self._receive:

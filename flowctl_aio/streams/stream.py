@@ -15,7 +15,8 @@ from flowctl_aio.errors import StreamCancelledError, StreamError
 from flowctl_aio.observe.calls import CallSpan, client_call
 from flowctl_aio.observe.tracing import Carrier
 from flowctl_aio.owner import OwnerTask, Started, lone
-from flowctl_aio.streams.handshake import OFFER, Peer, Role
+from flowctl_aio.streams.forms import decoder_for, encoder_for
+from flowctl_aio.streams.handshake import Peer, Role, own_offer
 from flowctl_aio.streams.receive import BatchReader, Inbox
 from flowctl_aio.streams.send import BatchWriter
 from flowctl_aio.transport.call import Channel, StreamCall, open_call
@@ -47,9 +48,8 @@ class BatchStream:
         self._inbox = Inbox(config.max_inflight)
         self._reader = BatchReader(
             self._inbox,
-            self._envelope,
+            decoder_for(self._envelope, peer.offer, config),
             expects_end=peer.marks_ends,
-            limit=config.max_message_bytes,
             peer=peer.address,
         )
         self._owner = OwnerTask(self._main, name=f"flowctl_aio {role.name.lower()} stream")
@@ -160,7 +160,7 @@ class BatchStream:
                 self._inbox.error = self._inbox.error or lone(error)
 
     async def _run_call(self, method: str, span: CallSpan, started: Started) -> None:
-        metadata = (*OFFER, *span.metadata)
+        metadata = (*own_offer(self._config).metadata, *span.metadata)
         async with (
             open_call(self._channel, method, self._request, answers=True, metadata=metadata) as call,
             anyio.create_task_group() as group,
@@ -175,15 +175,8 @@ class BatchStream:
         self, batches: AsyncIterable[Batch], call: StreamCall, scope: anyio.CancelScope, trace: Carrier
     ) -> None:
         """Drive the caller's inputs into the call; grpc would lose their exception, here it reaches the caller."""
-        writer = BatchWriter(
-            call.write,
-            self._envelope,
-            capabilities=self._peer.capabilities,
-            target=self._config.target_message_bytes,
-            limit=self._config.max_message_bytes,
-            stranger_limit=self._config.stranger_message_bytes,
-            call=trace,
-        )
+        encoder = encoder_for(self._envelope, self._peer.offer, self._config)
+        writer = BatchWriter(call.write, encoder, call=trace)
         try:
             async with driven(batches) as inputs:
                 async for batch in inputs:

@@ -15,7 +15,7 @@ from flowctl_aio.batches import EventBatch, LedgerBatch
 from flowctl_aio.codec.envelope import End, Envelope, encode_end, encode_frame, encode_rows
 from flowctl_aio.component import Processor, Sink
 from flowctl_aio.errors import FrameCorruptError, PeerError, StreamTruncatedError
-from flowctl_aio.streams.handshake import OFFER, Role
+from flowctl_aio.streams.handshake import LEAST, Role
 from flowctl_aio.types import Cursor, Dialect, Event, RawLedger
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +39,7 @@ async def raw_source(messages: Sequence[bytes], *, code: grpc.StatusCode | None 
     """A source on bare grpc.aio that offers what the SDK offers, and then sends just `messages`."""
 
     async def ping(request, context):
-        await context.send_initial_metadata(OFFER)
+        await context.send_initial_metadata(LEAST.metadata)
         return b""
 
     async def stream(request, context):
@@ -160,7 +160,7 @@ async def test_a_sink_commits_only_what_has_a_true_marker(serve, dialect, ending
         "true": [end(2, 3, envelope)],
     }[ending]
     async with grpc.aio.insecure_channel(session.endpoint) as channel:
-        call = channel.stream_unary(Role.SINK.method(dialect))(metadata=OFFER)
+        call = channel.stream_unary(Role.SINK.method(dialect))(metadata=LEAST.metadata)
         for message in messages:
             await call.write(message)
         await call.done_writing()
@@ -189,7 +189,7 @@ async def test_a_processor_does_not_flush_what_has_no_marker(serve):
     component = Flushing()
     session = await serve(component)
     async with grpc.aio.insecure_channel(session.endpoint) as channel:
-        call = channel.stream_stream("/flowctl.EventProcessor/Process")(metadata=OFFER)
+        call = channel.stream_stream("/flowctl.EventProcessor/Process")(metadata=LEAST.metadata)
         await call.write(frame(0, 1, Envelope.EVENT))
         assert await call.read() is not grpc.aio.EOF
         await call.done_writing()

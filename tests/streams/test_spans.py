@@ -19,6 +19,7 @@ from flowctl_aio.observe import tracing
 from flowctl_aio.observe.calls import client_call
 from flowctl_aio.pipeline.runner import Pipeline
 from flowctl_aio.streams import spans as spans_module
+from flowctl_aio.streams.forms import WireDecoder
 from flowctl_aio.streams.handshake import Role
 from flowctl_aio.streams.receive import BatchReader, Inbox
 from flowctl_aio.types import Cursor, Dialect, Event, LedgerRange, RawLedger
@@ -230,7 +231,7 @@ async def read_rows(*metadata: dict[str, str]) -> EventBatch:
         return next(rows, None)
 
     inbox = Inbox(100)
-    reader = BatchReader(inbox, Envelope.EVENT, expects_end=False, limit=10_000, peer="stranger")
+    reader = BatchReader(inbox, WireDecoder(Envelope.EVENT, limit=10_000), expects_end=False, peer="stranger")
     await inbox.run_pump(read)
     batch = await reader.next()
     assert isinstance(batch, EventBatch)

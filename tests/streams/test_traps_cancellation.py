@@ -12,7 +12,7 @@ from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.control.plane import PlaneClient
 from flowctl_aio.errors import PeerUnavailableError, PlaneUnavailableError, SessionClosedError, StreamCancelledError
 from flowctl_aio.session import FlowctlSession
-from flowctl_aio.streams.handshake import OFFER, Role, meet
+from flowctl_aio.streams.handshake import LEAST, Offer, Role, meet
 from flowctl_aio.transport.channel import open_control_channel, open_data_channel
 from flowctl_aio.transport.server import UnaryMethod, open_server
 from flowctl_aio.types import ServiceInfo, ServiceType
@@ -22,13 +22,13 @@ from .components import MIB, GatedSource, Ledger, event
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("offer", [OFFER, ()], ids=["sdk", "plain"])
+@pytest.mark.parametrize("offer", [LEAST, Offer()], ids=["sdk", "plain"])
 async def test_t5_a_stream_closed_by_a_sibling_ends_in_a_typed_error(serve, driver, offer):
     component = GatedSource()
     session = await serve(component)
     async with driver.source(session.endpoint) as source:
-        if not offer:  # a plain peer marks no ends, so that a bare end would pass for a complete stream
-            object.__setattr__(source.peer, "capabilities", frozenset())
+        # A plain peer marks no ends, so that a bare end would pass for a complete stream.
+        object.__setattr__(source.peer, "offer", offer)
         stream = source.stream(1)
 
         async def close() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from flowctl_aio.codec.envelope import encode_frame
 from flowctl_aio.errors import StreamCancelledError
-from flowctl_aio.streams.handshake import OFFER, Role
+from flowctl_aio.streams.handshake import LEAST, Role
 from flowctl_aio.types import Dialect
 
 from .components import MIB, Echo, GatedSource, Ledger, event
@@ -75,7 +75,7 @@ async def test_t2_a_client_whose_deadline_expires_commits_nothing(serve, dialect
     session = await serve(component)
     frame = encode_frame(Role.SINK.envelope(dialect), event(1), number=0, limit=MIB)
     async with grpc.aio.insecure_channel(session.endpoint) as channel:
-        call = channel.stream_unary(Role.SINK.method(dialect))(timeout=0.3, metadata=OFFER)
+        call = channel.stream_unary(Role.SINK.method(dialect))(timeout=0.3, metadata=LEAST.metadata)
         await call.write(frame)
         with anyio.fail_after(5):
             await component.aborted.wait()

@@ -9,7 +9,8 @@ import pytest
 
 from flowctl_aio import _wire as wire
 from flowctl_aio.codec.envelope import Envelope
-from flowctl_aio.streams.handshake import OFFER
+from flowctl_aio.streams.forms import WireDecoder
+from flowctl_aio.streams.handshake import LEAST
 from flowctl_aio.streams.receive import BatchReader, Inbox
 from flowctl_aio.transport.server import ClientStreamMethod, ServerCall, UnaryMethod, open_server
 
@@ -30,9 +31,9 @@ async def test_t1_ten_timeouts_around_a_read_on_the_server_lose_nothing(driver):
         return wire.Pong()
 
     async def ingest(call: ServerCall) -> wire.SinkAck:
-        await call.greet(OFFER)
+        await call.greet(LEAST.metadata)
         inbox = Inbox(4)
-        reader = BatchReader(inbox, Envelope.EVENT, expects_end=True, limit=MIB, peer=call.peer)
+        reader = BatchReader(inbox, WireDecoder(Envelope.EVENT, limit=MIB), expects_end=True, peer=call.peer)
         async with anyio.create_task_group() as group:
             group.start_soon(inbox.run_pump, call.read)
             assert len(await reader.next()) == 0
@@ -49,7 +50,10 @@ async def test_t1_ten_timeouts_around_a_read_on_the_server_lose_nothing(driver):
         return wire.SinkAck(success=True)
 
     services = {
-        "flowctl.EventSink": {"Ping": UnaryMethod(ping, wire.Empty, OFFER), "Ingest": ClientStreamMethod(ingest)}
+        "flowctl.EventSink": {
+            "Ping": UnaryMethod(ping, wire.Empty, LEAST.metadata),
+            "Ingest": ClientStreamMethod(ingest),
+        }
     }
     async with open_server(services) as server, driver.sink(server.endpoint) as sink:
         await sink.send(event(0).slice(0, 0))  # opens the epoch, and is no row
