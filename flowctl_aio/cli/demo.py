@@ -27,7 +27,7 @@ from flowctl_aio import (
     tune_malloc,
 )
 from flowctl_aio.cli.children import Child, ChildError, open_child
-from flowctl_aio.cli.display import Run, keep_showing, keep_watching, summary, watch_once
+from flowctl_aio.cli.display import Run, keep_showing, keep_watching, summary, watch_until_healthy
 from flowctl_aio.cli.lake_options import LakeOptions
 from flowctl_aio.cli.signals import run_interruptible
 from flowctl_aio.components.stellar.transfers import Mode
@@ -35,6 +35,7 @@ from flowctl_aio.errors import ConfigError, StreamError
 
 EPOCH = 16  # batches of about a MiB until the sink has to make them durable
 PLANE_ATTEMPTS, PLANE_PAUSE = 10, 0.5  # to start the plane again, and the seconds between them
+LAST_BEATS = 10  # so many intervals at most for a plane that has just come back to know its services
 LAST_WORDS = 0.5  # seconds for a process that has died to say why
 DRAIN = 3.0  # seconds for each service to end its streams, once the range is through
 
@@ -150,7 +151,7 @@ async def _stream(run: Run, plan: _Plan, plane: str) -> None:
         run.end()
         async with session.source(run.endpoints["source"]) as source:
             run.bytes_read = int((await source.health()).metrics["bytes_read_total"])
-        await watch_once(run, session)
+        await watch_until_healthy(run, session, len(run.endpoints) + 1, LAST_BEATS * plan.heartbeat_interval)
 
 
 async def _keep_plane(run: Run, group: TaskGroup, *, task_status: TaskStatus[str]) -> None:

@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from flowctl_aio import FlowctlSession, Progress, ServiceStatus
+from flowctl_aio import FlowctlSession, Health, Progress, ServiceStatus
 from flowctl_aio.errors import ControlError
 
 MB = 1_000_000
+WATCH_PAUSE = 0.1  # seconds between two questions, while services are missing
 
 
 @dataclass(slots=True)
@@ -87,6 +88,19 @@ async def watch_once(run: Run, session: FlowctlSession) -> None:
         run.services = await session.list_services()
     except ControlError:
         run.services = None
+
+
+async def watch_until_healthy(run: Run, session: FlowctlSession, count: int, limit: float) -> None:
+    """Ask until the plane tells of `count` healthy services: one that has just come back learns of them beat by beat.
+
+    After `limit` seconds what it told last has to do.
+    """
+    with anyio.move_on_after(limit):
+        while True:
+            await watch_once(run, session)
+            if sum(status.health is Health.HEALTHY for status in run.services or ()) >= count:
+                return
+            await anyio.sleep(WATCH_PAUSE)
 
 
 async def keep_showing(run: Run) -> None:
