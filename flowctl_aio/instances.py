@@ -20,6 +20,7 @@ from flowctl_aio.transport.address import parse_endpoint
 # Seconds for which an instance that failed comes last: doubled with each further failure, capped, jittered.
 REST, MAX_REST = 1.0, 30.0
 MAX_REMEMBERED = 256
+NEVER = float("-inf"), float("-inf")
 # What a beat may tell of the load of a service, the best number first.
 LOAD_KEYS = ("inflight", "current_inflight", "queue_depth")
 
@@ -115,14 +116,19 @@ class Turns:
     def __init__(self, timeout: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._timeout, self._clock = timeout, clock
         self._turns: dict[str, _Turn] = {}
-        self._ended: OrderedDict[str, float] = OrderedDict()
+        # When the last stream ended, and the one before it.
+        self._ended: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def is_taken(self, endpoint: str) -> bool:
         return endpoint in self._turns
 
     def since_end(self, endpoint: str) -> float:
         """Seconds since the last stream there ended; infinite if there was none lately."""
-        return self._clock() - self._ended.get(endpoint, float("-inf"))
+        return self._clock() - self._ended.get(endpoint, NEVER)[0]
+
+    def note_refusal(self, endpoint: str) -> None:
+        """What ended there last was no stream, for it was refused."""
+        self._ended[endpoint] = self._ended.pop(endpoint, NEVER)[1], NEVER[0]
 
     @asynccontextmanager
     async def turn(self, endpoint: str) -> AsyncIterator[None]:
@@ -148,8 +154,7 @@ class Turns:
                 yield
             finally:
                 turn.free.release()
-                self._ended.pop(endpoint, None)
-                self._ended[endpoint] = self._clock()
+                self._ended[endpoint] = self._clock(), self._ended.pop(endpoint, NEVER)[0]
                 if len(self._ended) > MAX_REMEMBERED:
                     self._ended.popitem(last=False)
         finally:

@@ -157,7 +157,9 @@ class Peers:
         # A service of the same kind as the peer, or one that names no event types, takes whatever there is.
         wanted = () if service_type is self._info.service_type else event_types
 
-        async def find() -> Sequence[Instance]:
+        async def find(is_news: bool) -> Sequence[Instance]:
+            if is_news and not listed:
+                self._ask().forget()
             return listed or await self._find(service_type, wanted)
 
         route = Route(self._pool, self._choice, self._turns, role, find, is_fixed=len(listed) == 1, dialect=dialect)

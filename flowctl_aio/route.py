@@ -28,7 +28,7 @@ class Route(Channel):
     """A way to one of several instances. `open` it before use, and close it.
 
     Args:
-        find: who would do, at this moment.
+        find: who would do, at this moment; told whether what was known until now is of no use.
         is_fixed: there is and will be one address only, so there is nothing to move to.
         dialect: what to speak; None finds out.
 
@@ -42,7 +42,7 @@ class Route(Channel):
         choice: Choice,
         turns: Turns,
         role: Role,
-        find: Callable[[], Awaitable[Sequence[Instance]]],
+        find: Callable[[bool], Awaitable[Sequence[Instance]]],
         *,
         is_fixed: bool,
         dialect: Dialect | None,
@@ -94,11 +94,13 @@ class Route(Channel):
 
     async def moves_on(self, error: Exception, *, attempt: int) -> bool:
         refused = getattr(error, "peer", self.peer)
-        if self._turns.since_end(refused) < AFTERMATH and attempt * AFTERMATH_PAUSE <= AFTERMATH:
+        self._turns.note_refusal(refused)
+        if self._turns.since_end(refused) < AFTERMATH:
             await anyio.sleep(AFTERMATH_PAUSE)
             return True
         self._choice.note_failure(refused)
-        if self._is_fixed:
+        # The refusals of an aftermath count too; the bound is there for those who rest for less than a round takes.
+        if self._is_fixed or attempt > len(self._found) + AFTERMATH / AFTERMATH_PAUSE:
             return False
         async with self._moving:
             others = [one for one in await self._look() if not self._choice.is_resting(one.endpoint)]
@@ -156,7 +158,7 @@ class Route(Channel):
     async def _look(self) -> Sequence[Instance]:
         """Who would do; of a plane that is away, who would have done before."""
         try:
-            self._found = await self._find()
+            self._found = await self._find(self._met is not None)
         except ControlError:
             if not self._found:
                 raise
@@ -173,6 +175,8 @@ class Route(Channel):
         self._dialect = peer.dialect
         self.serves_one = self._role is Role.SOURCE and not peer.capabilities
         self.moved(peer)
+        if self._is_closed:  # meanwhile
+            self._leave()
 
     def _leave(self) -> None:
         if self._lease is not None:
