@@ -63,8 +63,8 @@ class Life:
             lease=config.lease_timeout,
         )
         self.pulse = Pulse(self.lifecycle, component, metrics, info, config)
-        self.sight = Sight(info, self.lifecycle, self.pulse, self.flow)
         self.peers = Peers(info, config, self.ask)
+        self.sight = Sight(info, self.lifecycle, self.pulse, self.flow, self.peers.connections)
         self.owner = OwnerTask(self._main, name=f"flowctl_aio session {info.component_id}")
         self.stop, self.left, self.drained = anyio.Event(), anyio.Event(), anyio.Event()
         self.served: Served[Any] | None = None
@@ -135,6 +135,8 @@ class Life:
         finally:
             self.tasks = self.server = self.pages = None
             self.peers.abort(SessionClosedError(f"{self.info.component_id} has ended"))
+            with anyio.CancelScope(shield=True):  # bounded by itself
+                await self.peers.aclose()
             self.stop.set()
             self.drained.set()
             self.flow.close()
@@ -214,6 +216,7 @@ class Life:
 
     def _start_own_tasks(self, tasks: TaskGroup) -> None:
         tasks.start_soon(self.pulse.lag.run, name="flowctl_aio loop lag")
+        tasks.start_soon(self.peers.keep_connections, name="flowctl_aio connections")
         if self.registration is not None:
             tasks.start_soon(self.registration.keep_registered, name="flowctl_aio heartbeat")
         if self.directory is not None and self.config.flow_scope == "pipeline":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Protocol
 from weakref import WeakSet
 
@@ -11,18 +12,25 @@ import anyio
 
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.control.discovery.directory import Directory
+from flowctl_aio.control.discovery.matching import PREFERENCE, Candidate
 from flowctl_aio.errors import PeerNotFoundError, PlaneUnavailableError, UsageError
-from flowctl_aio.streams.handshake import Peer, Role, meet, own_offer
+from flowctl_aio.instances import Choice, Instance, Turns, instances_at
+from flowctl_aio.route import Route
+from flowctl_aio.streams.handshake import Peer, Role
 from flowctl_aio.streams.processor import ProcessorClient
 from flowctl_aio.streams.sink import SinkClient
 from flowctl_aio.streams.source import SourceClient
 from flowctl_aio.streams.stream import BatchStream
-from flowctl_aio.transport.call import Channel
-from flowctl_aio.transport.channel import open_data_channel
+from flowctl_aio.transport.channel import check_dialled, data_connection
+from flowctl_aio.transport.pool import ConnectionPool
+from flowctl_aio.transport.trunk import PoolRules, PoolStats
 from flowctl_aio.types import Dialect, Health, ServiceInfo, ServiceType
 
 DISCOVER_PAUSE = 0.25
-USABLE = (Health.HEALTHY, Health.DEGRADED)
+# A stranger may never say how it is: what counts is that it answers, which the handshake finds out.
+USABLE = (Health.HEALTHY, Health.DEGRADED, Health.UNKNOWN)
+# What the calls of streams get to end by themselves when the session closes, in seconds.
+CLOSE_LIMIT = 1.0
 
 
 class _Abortable(Protocol):
@@ -39,6 +47,24 @@ class Peers:
 
     def __init__(self, info: ServiceInfo, config: FlowctlConfig, ask: Callable[[], Directory]) -> None:
         self._info, self._config, self._ask = info, config, ask
+        self._pool = ConnectionPool(
+            partial(
+                data_connection,
+                max_message_bytes=config.max_message_bytes,
+                insecure=config.insecure,
+                tls=config.client_tls,
+                credentials=config.credentials,
+            ),
+            PoolRules(
+                least=config.connection_pool_min_connections,
+                most=config.connection_pool_max_connections,
+                idle_timeout=config.connection_pool_idle_timeout,
+                check_interval=config.connection_pool_health_check_interval,
+                spreads=config.connection_pool_load_balancing,
+            ),
+        )
+        self._choice = Choice(self._pool.in_use)
+        self._turns = Turns(config.discover_timeout)
         self._opened: WeakSet[_Abortable] = WeakSet()
         self._error: Exception | None = UsageError(f"the session of {info.component_id} is not open")
 
@@ -52,36 +78,64 @@ class Peers:
         for client in list(self._opened):
             client.abort(error)
 
+    async def aclose(self) -> None:
+        """Close all connections, after `abort`; calls get a moment to end by themselves.
+
+        Cancellation: closes at once.
+        """
+        await self._pool.aclose(CLOSE_LIMIT)
+
+    async def keep_connections(self) -> None:
+        """Look after the connections; never returns.
+
+        Cancellation: its only end.
+        """
+        await self._pool.keep()
+
+    def connections(self) -> Mapping[str, PoolStats]:
+        """The connections to peers, by endpoint."""
+        return self._pool.stats()
+
     @asynccontextmanager
-    async def open_source(self, address: str | None, dialect: Dialect | None) -> AsyncIterator[SourceClient]:
+    async def open_source(
+        self, address: str | Sequence[str] | None, dialect: Dialect | None
+    ) -> AsyncIterator[SourceClient]:
         """The source that gives what we take."""
-        async with self._channel(address, ServiceType.SOURCE, self._info.input_event_types) as channel:
-            peer = await self._meet(channel, Role.SOURCE, dialect)
-            async with self._streams() as streams:
-                yield SourceClient(channel, peer, self._config, adopt=streams.adopt)
+        async with (
+            self._route(Role.SOURCE, address, dialect, self._info.input_event_types) as (route, peer),
+            self._streams() as streams,
+        ):
+            client = SourceClient(route, peer, self._config, adopt=streams.adopt)
+            route.moved = partial(setattr, client, "peer")
+            yield client
 
     @asynccontextmanager
-    async def open_processor(self, address: str | None, dialect: Dialect | None) -> AsyncIterator[ProcessorClient]:
+    async def open_processor(
+        self, address: str | Sequence[str] | None, dialect: Dialect | None
+    ) -> AsyncIterator[ProcessorClient]:
         """The processor that takes what we give."""
-        async with self._channel(address, ServiceType.PROCESSOR, self._info.output_event_types) as channel:
-            peer = await self._meet(channel, Role.PROCESSOR, dialect)
-            async with self._streams() as streams:
-                yield ProcessorClient(channel, peer, self._config, adopt=streams.adopt)
+        async with (
+            self._route(Role.PROCESSOR, address, dialect, self._info.output_event_types) as (route, peer),
+            self._streams() as streams,
+        ):
+            client = ProcessorClient(route, peer, self._config, adopt=streams.adopt)
+            route.moved = partial(setattr, client, "peer")
+            yield client
 
     @asynccontextmanager
-    async def open_sink(self, address: str | None, dialect: Dialect | None) -> AsyncIterator[SinkClient]:
+    async def open_sink(
+        self, address: str | Sequence[str] | None, dialect: Dialect | None
+    ) -> AsyncIterator[SinkClient]:
         """The sink that takes what we give."""
-        async with self._channel(address, ServiceType.SINK, self._info.output_event_types) as channel:
-            client = SinkClient(channel, await self._meet(channel, Role.SINK, dialect), self._config)
+        async with self._route(Role.SINK, address, dialect, self._info.output_event_types) as (route, peer):
+            client = SinkClient(route, peer, self._config)
+            route.moved = partial(setattr, client, "peer")
             self._opened.add(client)
             try:
                 yield client
                 await client.flush()
             finally:
                 await client.abandon()
-
-    async def _meet(self, channel: Channel, role: Role, dialect: Dialect | None) -> Peer:
-        return await meet(channel, role, dialect, offer=own_offer(self._config))
 
     @asynccontextmanager
     async def _streams(self) -> AsyncIterator[_Streams]:
@@ -93,27 +147,35 @@ class Peers:
             await streams.aclose()
 
     @asynccontextmanager
-    async def _channel(
-        self, address: str | None, service_type: ServiceType, event_types: Sequence[str]
-    ) -> AsyncIterator[Channel]:
+    async def _route(
+        self, role: Role, address: str | Sequence[str] | None, dialect: Dialect | None, event_types: Sequence[str]
+    ) -> AsyncIterator[tuple[Route, Peer]]:
         if self._error is not None:
             raise self._error
-        if address is None:
-            # A service of the same kind as the peer, or one that names no event types, takes whatever there is.
-            same_kind = service_type is self._info.service_type
-            address = await self._find(service_type, () if same_kind else event_types)
-        config = self._config
-        async with open_data_channel(
-            address,
-            max_message_bytes=config.max_message_bytes,
-            insecure=config.insecure,
-            tls=config.client_tls,
-            credentials=config.credentials,
-        ) as channel:
-            yield channel
+        listed = () if address is None else self._dialled(address)
+        service_type = ServiceType[role.name]
+        # A service of the same kind as the peer, or one that names no event types, takes whatever there is.
+        wanted = () if service_type is self._info.service_type else event_types
 
-    async def _find(self, service_type: ServiceType, event_types: Sequence[str]) -> str:
-        """The endpoint of a peer that fits. Services start in any order, so one that is not there yet is waited for."""
+        async def find(is_news: bool) -> Sequence[Instance]:
+            if is_news and not listed:
+                self._ask().forget()
+            return listed or await self._find(service_type, wanted)
+
+        route = Route(self._pool, self._choice, self._turns, role, find, is_fixed=len(listed) == 1, dialect=dialect)
+        try:
+            yield route, await route.open()
+        finally:
+            route.close()
+
+    def _dialled(self, address: str | Sequence[str]) -> Sequence[Instance]:
+        config, listed = self._config, instances_at(address)
+        for one in listed:
+            check_dialled(one.endpoint, insecure=config.insecure, tls=config.client_tls, credentials=config.credentials)
+        return listed
+
+    async def _find(self, service_type: ServiceType, event_types: Sequence[str]) -> Sequence[Instance]:
+        """The peers that fit. Services start in any order, so one that is not there yet is waited for."""
         deadline = anyio.current_time() + self._config.discover_timeout
         while True:
             try:
@@ -124,21 +186,26 @@ class Peers:
             await anyio.sleep(DISCOVER_PAUSE)
             self._ask().forget()
 
-    async def _find_now(self, service_type: ServiceType, event_types: Sequence[str]) -> str:
+    async def _find_now(self, service_type: ServiceType, event_types: Sequence[str]) -> Sequence[Instance]:
         found = [
-            candidate.status
+            candidate
             for candidate in await self._ask().discover(service_type, event_types=event_types)
             if _fits(candidate.status.info, event_types)
             and candidate.status.info.component_id != self._info.component_id
         ]
-        for status in found:
-            if status.info.endpoint and status.health in USABLE:
-                return status.info.endpoint
+        usable = [one for one in found if one.connection is not None and one.health in USABLE]
+        if usable:
+            return list({one.status.info.endpoint: _instance(one) for one in reversed(usable)}.values())
         kinds = f" for {', '.join(event_types)}" if event_types else ""
         others = f", only {', '.join(s.service_id for s in found)}" if found else ""
         raise PeerNotFoundError(
             f"the plane at {self._config.endpoint} knows no healthy {service_type.name.lower()}{kinds}{others}"
         )
+
+
+def _instance(one: Candidate) -> Instance:
+    rank = PREFERENCE.index(one.health) + (len(PREFERENCE) if one.is_stale else 0)
+    return Instance(one.status.info.endpoint, rank, one.status.metrics)
 
 
 def _fits(info: ServiceInfo, event_types: Sequence[str]) -> bool:

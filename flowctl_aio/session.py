@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from types import TracebackType
@@ -27,6 +27,7 @@ from flowctl_aio.service import INSTANCE_ID_KEY
 from flowctl_aio.streams.processor import ProcessorClient
 from flowctl_aio.streams.sink import SinkClient
 from flowctl_aio.streams.source import SourceClient
+from flowctl_aio.transport.trunk import PoolStats
 from flowctl_aio.types import Dialect, Health, ServiceInfo
 
 logger = logging.getLogger(__name__)
@@ -145,6 +146,10 @@ class FlowctlSession(Inquiry):
         """What the next heartbeat would say; of the provider's numbers the last ones."""
         return self._life.pulse.read_metrics()
 
+    def connections(self) -> Mapping[str, PoolStats]:
+        """The connections to peers, by endpoint."""
+        return self._life.peers.connections()
+
     # Its life
 
     async def __aenter__(self) -> Self:
@@ -249,41 +254,50 @@ class FlowctlSession(Inquiry):
     # Its peers
 
     def source(
-        self, address: str | None = None, *, dialect: Dialect | None = None
+        self, address: str | Sequence[str] | None = None, *, dialect: Dialect | None = None
     ) -> AbstractAsyncContextManager[SourceClient]:
         """A source: at `address`, or a healthy one that gives what this service takes.
 
+        Of several addresses, or several that discovery finds, it is the one with the least in flight that answers.
+        When it fails, the next stream goes to another one.
+
         Raises, on entering:
             PeerNotFoundError: if discovery finds none within `discover_timeout`.
-            StreamError: if there is none at the address.
+            StreamError: if there is none at the address, or at any of them.
 
         Cancellation: closes the channel and its streams.
         """
         return self._life.peers.open_source(address, dialect)
 
     def processor(
-        self, address: str | None = None, *, dialect: Dialect | None = None
+        self, address: str | Sequence[str] | None = None, *, dialect: Dialect | None = None
     ) -> AbstractAsyncContextManager[ProcessorClient]:
         """A processor: at `address`, or a healthy one that takes what this service gives.
 
+        Of several addresses, or several that discovery finds, it is the one with the least in flight that answers.
+        When it fails, the next stream goes to another one.
+
         Raises, on entering:
             PeerNotFoundError: if discovery finds none within `discover_timeout`.
-            StreamError: if there is none at the address.
+            StreamError: if there is none at the address, or at any of them.
 
         Cancellation: closes the channel and its streams.
         """
         return self._life.peers.open_processor(address, dialect)
 
     def sink(
-        self, address: str | None = None, *, dialect: Dialect | None = None
+        self, address: str | Sequence[str] | None = None, *, dialect: Dialect | None = None
     ) -> AbstractAsyncContextManager[SinkClient]:
         """A sink: at `address`, or a healthy one that takes what this service gives.
 
         Leaving the block flushes; leaving it by an exception abandons the open epoch.
 
+        Of several addresses, or several that discovery finds, it is the one with the least in flight that answers.
+        When it fails, the next epoch goes to another one.
+
         Raises, on entering:
             PeerNotFoundError: if discovery finds none within `discover_timeout`.
-            StreamError: if there is none at the address.
+            StreamError: if there is none at the address, or at any of them.
 
         Raises, on leaving:
             StreamError: if the last epoch is not acknowledged.

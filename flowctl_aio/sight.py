@@ -14,6 +14,7 @@ from flowctl_aio.observe.meter import LabelValues, Meter
 from flowctl_aio.observe.monitor import MonitorMetrics
 from flowctl_aio.observe.view import HealthView
 from flowctl_aio.pulse import Pulse
+from flowctl_aio.transport.trunk import PoolStats
 from flowctl_aio.types import Health, ServiceInfo, ServiceStatus
 
 SERVING = (State.REGISTERED, State.DEGRADED)
@@ -24,13 +25,22 @@ class Sight:
 
     Args:
         info: of the service, as it introduces itself.
+        connections: to its peers, by endpoint.
 
     Attributes:
         view: for the health pages.
         monitor: upstream's metrics; filled as things happen, and when somebody looks.
     """
 
-    def __init__(self, info: ServiceInfo, lifecycle: Lifecycle, pulse: Pulse, flow: FlowControl) -> None:
+    def __init__(
+        self,
+        info: ServiceInfo,
+        lifecycle: Lifecycle,
+        pulse: Pulse,
+        flow: FlowControl,
+        connections: Callable[[], Mapping[str, PoolStats]],
+    ) -> None:
+        self._connections = connections
         self._info, self._lifecycle, self._pulse, self._flow = info, lifecycle, pulse, flow
         self._labels = {"service_id": info.component_id, "service_type": info.service_type.name.lower()}
         self._kinds: Mapping[str, str] = {}
@@ -99,4 +109,8 @@ class Sight:
         self.monitor.backpressure_active.set(float(self._flow.is_backpressure_active))
         self.monitor.throttle_rate.set(self._flow.throttle_rate)
         self.monitor.load_ratio.set_all(self._by_kind(self._flow.service_loads()))
+        pools = self._connections()
+        self.monitor.pool_total.set_all({(endpoint,): one.total for endpoint, one in pools.items()})
+        self.monitor.pool_healthy.set_all({(endpoint,): one.healthy for endpoint, one in pools.items()})
+        self.monitor.pool_idle.set_all({(endpoint,): one.idle for endpoint, one in pools.items()})
         return self._pulse.read_metrics()

@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from flowctl_aio.config.components import COMPONENTS
 from flowctl_aio.config.definition.setting import Settings, settings_of
 from flowctl_aio.config.reading.inputs import Inputs, open_inputs
-from flowctl_aio.config.reading.resolve import Resolved, resolve_own, resolve_pool, resolve_session
+from flowctl_aio.config.reading.resolve import Resolved, resolve_own, resolve_session
 from flowctl_aio.errors import ConfigError
 
 config = App(name="config", help="Show the settings and where they come from, or check a file of them.")
@@ -87,7 +87,6 @@ def _resolve(inputs: Inputs, component: str) -> tuple[list[str], dict[str, Resol
     resolved: dict[str, Resolved[Any]] = {}
     steps: list[tuple[str, Callable[[Inputs], Resolved[Any]]]] = [
         ("flowctl", resolve_session),
-        ("connection_pool", resolve_pool),
         *([(component.lower(), resolve_own)] if component in COMPONENTS else []),
     ]
     for block, step in steps:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 
 from flowctl_aio.config.components import COMPONENTS
 from flowctl_aio.config.definition.setting import Setting, Settings, settings_of
-from flowctl_aio.config.pool import ConnectionPoolSettings
 from flowctl_aio.config.profiles import ALIASES, PROFILES, TUNING
 from flowctl_aio.config.reading.document import MAX_BYTES, MAX_DEPTH, MAX_VALUES
 from flowctl_aio.config.settings import FlowctlConfig
@@ -172,8 +171,6 @@ def render() -> str:
         parts += [f"### {component.lower()}\n", _own_table(kind)]
     parts += [
         "## Known, without effect\n",
-        "There is no connection pool yet. Its settings are read and checked, so that files which have them work:\n",
-        _table(ConnectionPoolSettings, ""),
         WISH_WORDS,
         *_wishes(),
     ]
@@ -231,7 +228,7 @@ def _words(setting: Setting) -> str:
 
 def _profiles() -> str:
     names = dict.fromkeys(name for values in PROFILES.values() for name in values)
-    definitions = {**settings_of(FlowctlConfig), **settings_of(ConnectionPoolSettings)}
+    definitions = settings_of(FlowctlConfig)
     other = {long: short for short, long in ALIASES.items()}
     rows: list[tuple[str, ...]] = [("profile", *(f"`{name}`" for name in names))]
     for profile, values in PROFILES.items():

@@ -156,6 +156,32 @@ class FlowctlConfig:
         ),
     ] = 4 * MIB
     target_message_bytes: Annotated[int, Setting(_COUNT, "larger batches are cut before they are sent")] = 2 * MIB
+    connection_pool_max_connections: Annotated[
+        int, Setting(Integer(1, 50), "connections to one peer, at most", ("CONNECTION_POOL_MAX_CONNECTIONS",))
+    ] = 10
+    connection_pool_min_connections: Annotated[
+        int,
+        Setting(
+            Integer(1, 50),
+            "so many are opened before two streams share one, and stay when nobody uses them",
+            ("CONNECTION_POOL_MIN_CONNECTIONS",),
+        ),
+    ] = 2
+    connection_pool_idle_timeout: Annotated[
+        float, Setting(_SECONDS, "until an unused one above those is closed", ("CONNECTION_POOL_IDLE_TIMEOUT",))
+    ] = 300.0
+    connection_pool_health_check_interval: Annotated[
+        float,
+        Setting(_SECONDS, "between two looks at them; no call is made", ("CONNECTION_POOL_HEALTH_CHECK_INTERVAL",)),
+    ] = 60.0
+    connection_pool_load_balancing: Annotated[
+        bool,
+        Setting(
+            _BOOLEAN,
+            "a new stream takes the connection with the fewest; else the first that has room",
+            ("CONNECTION_POOL_LOAD_BALANCING",),
+        ),
+    ] = True
     backpressure_threshold: Annotated[
         float, Setting(_SHARE, "load at which throttling begins", ("FLOW_CONTROL_BACKPRESSURE_THRESHOLD",))
     ] = 0.8
@@ -218,6 +244,11 @@ class FlowctlConfig:
             )
         if self.start_ledger and self.end_ledger and self.end_ledger < self.start_ledger:
             problems.append(f"end_ledger {self.end_ledger} lies before start_ledger {self.start_ledger}")
+        least, most = self.connection_pool_min_connections, self.connection_pool_max_connections
+        if least > most:
+            problems.append(
+                f"connection_pool_min_connections {least} lies above connection_pool_max_connections {most}"
+            )
         for part, names in (
             ("client_tls", "tls_cert, tls_key: "),
             ("server_tls", "serve_tls_cert, serve_tls_key: "),

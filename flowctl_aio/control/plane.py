@@ -21,7 +21,8 @@ from flowctl_aio.errors import (
     UnimplementedError,
 )
 from flowctl_aio.observe.calls import client_call
-from flowctl_aio.transport.call import Channel, call_unary
+from flowctl_aio.transport.call import call_unary
+from flowctl_aio.transport.channel import Connection
 from flowctl_aio.transport.status import is_not_found, is_unimplemented
 from flowctl_aio.types import Dialect, Health, ServiceInfo, ServiceStatus
 
@@ -40,7 +41,7 @@ class PlaneClient:
             for another plane may stand there by then.
     """
 
-    def __init__(self, channel: Channel, config: FlowctlConfig) -> None:
+    def __init__(self, channel: Connection, config: FlowctlConfig) -> None:
         self._channel, self._config = channel, config
         self._wanted = None if config.dialect == "auto" else Dialect(config.dialect)
         self.dialect = self._wanted

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from itertools import count
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import anyio
@@ -19,7 +20,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from flowctl_aio.errors import DeadlineExceededError, FlowctlError, PeerError, StreamCancelledError, UsageError
 from flowctl_aio.transport.channel import Channel as Channel
-from flowctl_aio.transport.status import connection_fault, error_from_rpc, error_from_status
+from flowctl_aio.transport.status import connection_fault, error_from_rpc, error_from_status, is_busy
 
 T = TypeVar("T")
 CallMetadata: TypeAlias = Sequence[tuple[str, str]]
@@ -147,14 +148,31 @@ class StreamCall:
 
     def __init__(self, call: Any, peer: str, *, is_tls: bool = False) -> None:
         self._call, self.peer, self._is_tls = call, peer, is_tls
+        self._first: bytes | None = None
 
     async def read(self) -> bytes | None:
         """The next message; None after the last one of a stream that ended well.
 
         Cancellation: ends the whole call. Only a pump may await this.
         """
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
         message = await self._settle(self._call.read())
         return None if message is EOF else message
+
+    async def refusal(self) -> PeerError | None:
+        """Wait for the first message, which `read` gives; or for the word that the peer has another stream already.
+
+        Raises: why the call is over, if it is for another reason.
+        """
+        try:
+            self._first = await self.read()
+        except PeerError as error:
+            if is_busy(error):
+                return error
+            raise
+        return None
 
     async def write(self, message: bytes) -> None:
         """Hand a message over; returns when the transport has room for it.
@@ -219,27 +237,37 @@ async def open_call(
 ) -> AsyncIterator[StreamCall]:
     """Open a streaming call on raw bytes; leaving the block cancels it if it is still under way.
 
+    Where the peer serves one stream at a time, the block begins with its first message, or is not entered at all: a
+    refused call is made again if the channel knows of another instance, or of a stream that has just ended.
+
     Args:
         request: the one request of a server-streaming call; None if the client streams too.
         answers: whether the server streams (else it answers once).
 
     Raises:
         UsageError: if the channel is closed.
+        StreamError: if a peer that serves one stream at a time refuses this one.
     """
-    async with channel.line() as raw:
-        texts = (*metadata, *channel.shown()) or None
-        call: Any
-        with _usable(channel):
-            if request is not None:
-                call = _start(raw.unary_stream, method)(request, metadata=texts)
-            elif answers:
-                call = _start(raw.stream_stream, method)(metadata=texts)
-            else:
-                call = _start(raw.stream_unary, method)(metadata=texts)
-        try:
-            yield StreamCall(call, channel.peer, is_tls=channel.is_tls)
-        finally:
-            call.cancel()
+    for attempt in count(1):
+        async with channel.line(is_stream=True) as raw:
+            with _usable(channel):
+                call = _begin(raw, method, request, answers=answers, metadata=(*metadata, *channel.shown()) or None)
+            try:
+                stream = StreamCall(call, channel.peer, is_tls=channel.is_tls)
+                refusal = await stream.refusal() if request is not None and channel.serves_one else None
+                if refusal is None:
+                    yield stream
+                    return
+            finally:
+                call.cancel()
+        if not await channel.moves_on(refusal, attempt=attempt):
+            raise refusal
+
+
+def _begin(raw: grpc.aio.Channel, method: str, request: bytes | None, *, answers: bool, metadata: Any) -> Any:
+    if request is not None:
+        return _start(raw.unary_stream, method)(request, metadata=metadata)
+    return _start(raw.stream_stream if answers else raw.stream_unary, method)(metadata=metadata)
 
 
 @contextmanager

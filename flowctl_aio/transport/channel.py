@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -21,16 +22,55 @@ from flowctl_aio.transport.security.tokens import Shown, shown
 logger = logging.getLogger(__name__)
 CLOSE_GRACE = 1.0
 READY = grpc.ChannelConnectivity.READY
+BROKEN = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
 
 
-class Channel:
-    """A way to one peer. Underneath is a gRPC channel, which is replaced when the certificates in its files change:
-    new calls take the new one once it is connected, and the old one is closed when its last call is over.
-    Certificates with which no connection comes about thus break none.
+class Channel(ABC):
+    """A way to a peer, on which calls are made: one connection, or several that share the calls.
 
     Attributes:
         peer: the address it leads to.
         is_tls: whether what goes over it is encrypted.
+        serves_one: whether the peer serves one stream at a time, and refuses any other.
+    """
+
+    peer: str
+    is_tls: bool
+    serves_one: bool = False
+
+    @abstractmethod
+    def line(self, *, is_stream: bool = False) -> AbstractAsyncContextManager[Any]:
+        """The gRPC channel for one call, which stays open as long as the block runs.
+
+        Args:
+            is_stream: the call is one that carries batches.
+
+        Raises:
+            UsageError: if this way is closed.
+
+        Cancellation: passes through.
+        """
+
+    @abstractmethod
+    def shown(self) -> Shown:
+        """The metadata that lets a call in; asked inside the block of `line`."""
+
+    async def moves_on(self, error: Exception, *, attempt: int) -> bool:
+        """Whether a stream that was refused before its first message shall be tried again, perhaps elsewhere.
+
+        Args:
+            error: why it was refused.
+            attempt: how many there have been for this stream.
+
+        Cancellation: safe at any point.
+        """
+        return False
+
+
+class Connection(Channel):
+    """A way to one peer. Underneath is a gRPC channel, which is replaced when the certificates in its files change:
+    new calls take the new one once it is connected, and the old one is closed when its last call is over.
+    Certificates with which no connection comes about thus break none.
     """
 
     def __init__(self, peer: str, options: Options, tls: ClientTls | None, credentials: Credentials | None) -> None:
@@ -43,23 +83,28 @@ class Channel:
         self._unfit: grpc.aio.Channel | None = None
 
     def __repr__(self) -> str:
-        return f"<Channel to {self.peer}{' with TLS' if self.is_tls else ''}>"
+        return f"<Connection to {self.peer}{' with TLS' if self.is_tls else ''}>"
 
     @property
     def raw(self) -> grpc.aio.Channel:
         """The gRPC channel of the latest calls."""
         return self._renewal.newest
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it is connected, as far as anybody knows."""
+        return not self._renewal.is_closed and self.raw.get_state() is READY
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the last attempt to connect failed, or it is closed."""
+        return self._renewal.is_closed or self.raw.get_state() in BROKEN
+
     def shown(self) -> Shown:
-        """The metadata that lets a call in."""
         return self._shown.get() if self._shown is not None else ()
 
     @asynccontextmanager
-    async def line(self) -> AsyncIterator[grpc.aio.Channel]:
-        """The gRPC channel for one call, which stays open as long as the block runs.
-
-        Cancellation: passes through.
-        """
+    async def line(self, *, is_stream: bool = False) -> AsyncIterator[grpc.aio.Channel]:
         line = self._renewal.take()
         try:
             await _close(self._renewal.retired())
@@ -74,7 +119,7 @@ class Channel:
         A connection that died without a word, as while a laptop slept, looks well until TCP gives up, a quarter of an
         hour later. Calls under way stay where they are.
         """
-        if not self._renewal.is_closed and self.raw.get_state() is READY:
+        if self.is_up:
             self._renewal.redial()
 
     async def aclose(self) -> None:
@@ -102,7 +147,7 @@ class Channel:
 @asynccontextmanager
 async def open_control_channel(
     endpoint: str, *, insecure: bool = False, tls: ClientTls | None = None, credentials: Credentials | None = None
-) -> AsyncIterator[Channel]:
+) -> AsyncIterator[Connection]:
     """A channel to a control plane. Opening does not dial: the first call does.
 
     Args:
@@ -115,8 +160,11 @@ async def open_control_channel(
             if a file cannot be read, or holds no PEM or no token.
     """
     endpoint = check_dialled(endpoint, insecure=insecure, tls=tls, credentials=credentials)
-    async with _open(endpoint, control_options(loopback=is_loopback(endpoint)), tls, credentials) as channel:
-        yield channel
+    connection = Connection(endpoint, control_options(loopback=is_loopback(endpoint)), tls, credentials)
+    try:
+        yield connection
+    finally:
+        await connection.aclose()
 
 
 @asynccontextmanager
@@ -127,7 +175,7 @@ async def open_data_channel(
     insecure: bool = False,
     tls: ClientTls | None = None,
     credentials: Credentials | None = None,
-) -> AsyncIterator[Channel]:
+) -> AsyncIterator[Connection]:
     """A channel that carries batches. Opening does not dial: the first call does.
 
     Args:
@@ -136,10 +184,26 @@ async def open_data_channel(
     Raises:
         ConfigError: as with `open_control_channel`.
     """
+    connection = data_connection(
+        endpoint, max_message_bytes=max_message_bytes, insecure=insecure, tls=tls, credentials=credentials
+    )
+    try:
+        yield connection
+    finally:
+        await connection.aclose()
+
+
+def data_connection(
+    endpoint: str, *, max_message_bytes: int, insecure: bool, tls: ClientTls | None, credentials: Credentials | None
+) -> Connection:
+    """The same, for the caller to close.
+
+    Raises:
+        ConfigError: as with `open_control_channel`.
+    """
     endpoint = check_dialled(endpoint, insecure=insecure, tls=tls, credentials=credentials)
     options = data_options(loopback=is_loopback(endpoint), max_message_bytes=max_message_bytes)
-    async with _open(endpoint, options, tls, credentials) as channel:
-        yield channel
+    return Connection(endpoint, options, tls, credentials)
 
 
 def check_dialled(endpoint: str, *, insecure: bool, tls: ClientTls | None, credentials: Credentials | None) -> str:
@@ -154,17 +218,6 @@ def check_dialled(endpoint: str, *, insecure: bool, tls: ClientTls | None, crede
         if credentials and not is_loopback(endpoint):
             logger.warning("the token for %s goes over the network in clear: nothing but TLS hides it", endpoint)
     return endpoint
-
-
-@asynccontextmanager
-async def _open(
-    endpoint: str, options: Options, tls: ClientTls | None, credentials: Credentials | None
-) -> AsyncIterator[Channel]:
-    channel = Channel(endpoint, options, tls, credentials)
-    try:
-        yield channel
-    finally:
-        await channel.aclose()
 
 
 async def _close(channels: list[grpc.aio.Channel]) -> None:

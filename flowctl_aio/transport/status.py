@@ -46,6 +46,9 @@ def error_from_status(status: grpc.StatusCode, details: str, peer: str, *, is_tl
         return StreamCancelledError("the call was cancelled", peer=peer, code=code, details=details)
     if status is grpc.StatusCode.UNAUTHENTICATED:
         return PeerError(f"{code}: check the token ({details})", peer=peer, code=code, details=details)
+    if status is grpc.StatusCode.UNKNOWN and _BUSY in details.lower():
+        reason = f"it serves one stream at a time, and has one already ({details})"
+        return PeerError(reason, peer=peer, code=code, details=details)
     return PeerError(f"{code} ({details})", peer=peer, code=code, details=details)
 
 
@@ -82,6 +85,15 @@ def connection_fault(details: str, *, is_tls: bool) -> str:
             return f"perhaps TLS: the server hung up, as if it wanted a client certificate that it trusts; {last}"
         return f"perhaps TLS: the server hung up on plaintext, as if it wanted TLS; {last}"
     return details
+
+
+# The words of a Go source that is asked for a second stream, under UNKNOWN.
+_BUSY = "already streaming"
+
+
+def is_busy(error: StreamError) -> bool:
+    """Whether a peer that serves one stream at a time has one. A Go source says it in words, under UNKNOWN."""
+    return error.code == "UNKNOWN" and _BUSY in (error.details or "").lower()
 
 
 def is_unimplemented(error: StreamError) -> bool:

@@ -14,12 +14,11 @@ from flowctl_aio import FlowctlConfig
 from flowctl_aio.config.components import COMPONENTS
 from flowctl_aio.config.definition.kinds import Endpoint, UnfitError
 from flowctl_aio.config.definition.setting import Setting, settings_of
-from flowctl_aio.config.pool import ConnectionPoolSettings
 from flowctl_aio.config.reading.names import known_names
 from flowctl_aio.errors import ConfigError
 from flowctl_aio.transport.address import parse_endpoint
 
-KINDS = [FlowctlConfig, ConnectionPoolSettings, *COMPONENTS.values()]
+KINDS = [FlowctlConfig, *COMPONENTS.values()]
 
 
 @pytest.mark.parametrize("kind", KINDS)

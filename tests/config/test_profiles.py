@@ -6,10 +6,8 @@ import pytest
 
 from flowctl_aio import FlowctlConfig
 from flowctl_aio.config.definition.setting import settings_of
-from flowctl_aio.config.pool import ConnectionPoolSettings
 from flowctl_aio.config.profiles import ALIASES, PROFILES
-from flowctl_aio.config.reading.inputs import open_inputs
-from flowctl_aio.config.reading.resolve import resolve, resolve_pool
+from flowctl_aio.config.reading.resolve import resolve
 from flowctl_aio.errors import ConfigError
 
 
@@ -19,14 +17,13 @@ def load(profile, **rest):
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_names_settings_with_values_in_their_bounds(profile):
-    known = {**settings_of(FlowctlConfig), **settings_of(ConnectionPoolSettings)}
+    known = settings_of(FlowctlConfig)
     for name, value in PROFILES[profile].items():
         known[name].check(value)
     config = load(profile, endpoint="plane:1")
-    pool = resolve_pool(open_inputs(environ={}, profile=profile)).config
     for name, value in PROFILES[profile].items():
         expected = "plane:1" if name == "endpoint" else value
-        assert getattr(pool if name.startswith("connection_pool") else config, name) == expected
+        assert getattr(config, name) == expected
 
 
 def test_the_profiles_are_those_of_the_script_with_its_short_names():

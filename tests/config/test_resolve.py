@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from itertools import combinations
 
 import pytest
@@ -50,8 +49,10 @@ def text_for(setting, name):
     kind = dict(setting.readings).get(name, setting.kind)
     if isinstance(kind, Choice):
         return kind.options[-1], kind.options[-1]
-    if setting.name == "enabled":
+    if setting.name in ("enabled", "connection_pool_load_balancing"):
         return "F", False
+    if setting.name.endswith(("_min_connections", "_max_connections")):
+        return "7", 7
     return TEXTS.get(type(kind), ("words", "words"))
 
 
@@ -264,13 +265,13 @@ def test_a_chunk_wins_over_the_range_and_comes_whole():
     assert load(environ, end_ledger=300).end_ledger == 300
 
 
-def test_a_pool_without_effect_is_said_and_logged(caplog):
-    environ = {"CONNECTION_POOL_MAX_CONNECTIONS": "20"}
-    with caplog.at_level(logging.WARNING, "flowctl_aio.config"):
-        load(environ)
-    assert "connection_pool_max_connections (environment CONNECTION_POOL_MAX_CONNECTIONS)" in caplog.text
-    assert "no effect" in caplog.text
-    assert resolve(environ={}).notes == ()
+def test_the_pool_has_upstreams_variables_and_a_section(tmp_path):
+    config = load({"CONNECTION_POOL_MAX_CONNECTIONS": "20", "CONNECTION_POOL_IDLE_TIMEOUT": "1m30s"})
+    assert (config.connection_pool_max_connections, config.connection_pool_idle_timeout) == (20, 90.0)
+    file = tmp_path / "flowctl.yaml"
+    file.write_text("connection_pool: {load_balancing: false, health_check_interval: 5s}\n")
+    config = load({}, file=file)
+    assert (config.connection_pool_load_balancing, config.connection_pool_health_check_interval) == (False, 5.0)
 
 
 def test_a_pool_that_keeps_more_than_it_may_have_is_a_problem():

@@ -7,7 +7,6 @@ from difflib import get_close_matches
 
 from flowctl_aio.config.components import COMPONENTS
 from flowctl_aio.config.definition.setting import Settings, settings_of
-from flowctl_aio.config.pool import ConnectionPoolSettings
 from flowctl_aio.config.reading.document import Document, Entry
 from flowctl_aio.config.settings import FlowctlConfig
 from flowctl_aio.config.wishes import PROTECTION, WISHED
@@ -24,7 +23,7 @@ def names_of(kind: type[Settings], *, own: bool) -> list[str]:
 
 def known_names(prefix: str = "") -> set[str]:
     """Every name that a file may hold, for the component of that prefix."""
-    shared = {*names_of(FlowctlConfig, own=False), *names_of(ConnectionPoolSettings, own=False), "FLOWCTL_PROFILE"}
+    shared = {*names_of(FlowctlConfig, own=False), "FLOWCTL_PROFILE"}
     own = {*shared, *names_of(FlowctlConfig, own=True)}
     known = {*shared, "PROFILE", *(f"{prefix}{name}" for name in own)}
     for component, kind in COMPONENTS.items():

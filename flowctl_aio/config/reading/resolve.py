@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar, overload
 
 from flowctl_aio.config.components import COMPONENTS, ComponentSettings
-from flowctl_aio.config.pool import ConnectionPoolSettings
 from flowctl_aio.config.profiles import NEEDS_ENDPOINT
 from flowctl_aio.config.reading.inputs import ARGUMENT, DEFAULT, OWN_VARIABLE, PROFILE, VARIABLE, Inputs, open_inputs
 from flowctl_aio.config.reading.settle import Given, Settled, settle
@@ -132,15 +131,6 @@ def resolve_own(inputs: Inputs, arguments: Mapping[str, Any] = NOTHING) -> Resol
     return Resolved(config, settled.origins, (*inputs.notes, *settled.notes))
 
 
-def resolve_pool(inputs: Inputs) -> Resolved[ConnectionPoolSettings]:
-    """The settings of the connection pool that there is not: known, checked, and without effect."""
-    settled = settle(ConnectionPoolSettings, inputs, {})
-    config = settled.build()
-    if config is None:
-        raise ConfigError(*settled.problems)
-    return Resolved(config, settled.origins, tuple(settled.notes))
-
-
 def resolve_session(
     inputs: Inputs, arguments: Mapping[str, Any] = NOTHING, *, id_from_runner: bool = True
 ) -> Resolved[FlowctlConfig]:
@@ -152,10 +142,6 @@ def resolve_session(
     config = settled.build()
     problems = [*inputs.problems, *settled.problems, *problems]
     notes = [*inputs.notes, *settled.notes]
-    try:
-        notes += resolve_pool(inputs).notes
-    except ConfigError as error:
-        problems += error.problems
     if config is None or problems:
         raise ConfigError(*problems)
     if config.enabled and config.heartbeat_interval >= config.lease_timeout:
