@@ -66,7 +66,7 @@ def changed_of(w: Words[int], i: int, kinds: Iterable[int]) -> Iterator[tuple[in
     for entry in read_changes(w, i):
         change, kind, body = entry
         if change != STATE and kind in kinds:
-            if change == CREATED or change == RESTORED:
+            if change in (CREATED, RESTORED):
                 yield kind, 0, body
             elif previous is None or previous.kind != kind or previous.change not in (STATE, RESTORED):
                 raise StrangeValueError("a changed entry comes without its old value")
