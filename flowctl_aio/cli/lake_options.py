@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -19,9 +19,11 @@ from flowctl_aio.components.stellar_arrow_source import (
     RpcSupply,
     Supply,
     SyntheticSupply,
+    find_latest,
 )
 from flowctl_aio.errors import ConfigError
 
+Start = int | Literal["latest"]
 SYNTHETIC_FIRST, SYNTHETIC_LAST, SYNTHETIC_LEDGERS = 2, 2**31 - 1, 1000
 
 
@@ -86,24 +88,32 @@ class LakeOptions:
             raise ConfigError(f"{url} does not tell its network: give --network")
         return LakeSupply(lake)
 
-    async def open_range(self, first: int | None, last: int | None) -> tuple[Supply, int, int | None]:
+    async def open_range(self, first: Start | None, last: int | None) -> tuple[Supply, int, int | None]:
         """Open what the options name, and settle the bounds to read, with its own where none are given.
 
+        Args:
+            first: a ledger, or the latest one that is there when this is called.
+            last: a ledger.
+
         Returns:
-            The supply, the first and the last ledger; no last one for a server that is to be followed.
+            The supply, the first and the last ledger; no last one for a server, or a lake from its latest ledger on,
+            that is to be followed.
 
         Raises:
-            ConfigError: if a lake is named without both bounds, or they are out of order.
+            ConfigError: if a lake is named without both bounds, they are out of order, or there is no latest ledger.
             LakeError, RpcError, CodecError, OSError: as `open` does.
         """
         # What is wrong in itself is said before anything is asked.
         self._check_one_place()
-        if self.lake is not None and (first is None or last is None):
-            raise ConfigError("a lake is read from --from to --to: give both")
-        _check_order(first, last)
+        if self.lake is not None and (first is None or (last is None and first != "latest")):
+            raise ConfigError("a lake is read from --from to --to: give both; or --from=latest, to follow it")
+        if isinstance(first, int):
+            _check_order(first, last)
         supply = await self.open()
         is_made = isinstance(supply, SyntheticSupply)
-        if first is None:
+        if first == "latest":
+            first = await find_latest(supply)
+        elif first is None:
             first = SYNTHETIC_FIRST if is_made else await supply.find_start()
             assert first is not None  # a lake has both
         if last is None and is_made:

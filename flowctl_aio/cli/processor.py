@@ -27,6 +27,9 @@ def processor(
         OnBadLedger, Parameter(help="What a ledger that cannot be read does: stop the stream, or go into --quarantine.")
     ] = "stop",
     quarantine: Annotated[str | None, Parameter(help="Folder for such ledgers.")] = None,
+    check_balances: Annotated[
+        bool, Parameter(negative=(), help="Refuse a ledger whose transfers are not what happened to its balances.")
+    ] = False,
     wanted: FilterOptions | None = None,
     service: ServiceOptions | None = None,
 ) -> None:
@@ -42,7 +45,12 @@ def processor(
 
     async def make(config: FlowctlConfig) -> TtpArrowProcessor:
         return TtpArrowProcessor(
-            network, mode=mode, filter=filtered, on_bad_ledger=on_bad_ledger, quarantine=quarantine
+            network,
+            mode=mode,
+            filter=filtered,
+            on_bad_ledger=on_bad_ledger,
+            quarantine=quarantine,
+            check_balances=check_balances,
         )
 
     asyncio.run(run_service(service, NAME, component_id, make, own.notes))

@@ -44,10 +44,16 @@ class RangeProgress:
 
 
 @contextmanager
-def show_progress(first: int, last: int | None) -> Iterator[RangeProgress]:
-    """A block that draws on standard error if that is a terminal and standard output is not the same one."""
+def show_progress(first: int, last: int | None, *, is_quiet: bool = False) -> Iterator[RangeProgress]:
+    """A block that draws on standard error if that is a terminal and standard output is not the same one.
+
+    Args:
+        first, last: the range; without an end it tells how many there were.
+        is_quiet: whether nothing goes to standard output, so that it may be the same terminal.
+    """
     # Lines that go to the terminal show by themselves how far it is, and would be torn by ours.
-    if sys.stderr is None or not sys.stderr.isatty() or (sys.stdout is not None and sys.stdout.isatty()):
+    is_torn = not is_quiet and sys.stdout is not None and sys.stdout.isatty()
+    if sys.stderr is None or not sys.stderr.isatty() or is_torn:
         yield RangeProgress(first, last, None)
         return
     console = Console(stderr=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -23,6 +23,10 @@ def source(
     component_id: Annotated[str | None, Parameter(name="--id", help="Its identity [stellar-arrow-source].")] = None,
     batch_ledgers: Annotated[int, Parameter(help="A batch is full at so many ledgers ...")] = 64,
     batch_bytes: Annotated[int, Parameter(help="... or bytes of XDR.")] = 1024 * 1024,
+    first: Annotated[
+        Literal["latest"] | None,
+        Parameter(name="--from", help="Begin at the latest ledger for a client that names no start [START_LEDGER]."),
+    ] = None,
     lake: LakeOptions | None = None,
     service: ServiceOptions | None = None,
 ) -> None:
@@ -39,7 +43,7 @@ def source(
             await options.open(),
             batch_ledgers=ledgers,
             batch_bytes=batch_bytes,
-            first=config.start_ledger or None,
+            first=first or config.start_ledger or None,
             last=config.end_ledger or None,
         )
 

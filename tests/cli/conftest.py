@@ -45,6 +45,12 @@ class Shell:
         self.started.append(process)
         return process
 
+    def start_bytes(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start it; what it writes is not text."""
+        process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, env=self.environ)
+        self.started.append(process)  # type: ignore[arg-type]
+        return process
+
     def start(self, *arguments: str | Path, log: Path | None = None, **environ: str) -> subprocess.Popen[str]:
         """Start it; with `log`, both outputs go into that file, as a runner has it."""
         out = log.open("w") if log else subprocess.PIPE

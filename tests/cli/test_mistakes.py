@@ -47,6 +47,13 @@ MISTAKES = {
     "transfers --files=/nowhere": "--network",
     "transfers --files=/nowhere --network=atlantis": "atlantis",
     "transfers --from=9 --to=8": "9 to 8",
+    "transfers --from=newest": "--from",
+    "transfers --from=latest": "no latest ledger",
+    "transfers --lake=x --from=9": "--from=latest",
+    "transfers --format=csv": "csv",
+    "transfers --out=/nowhere/transfers.parquet": "/nowhere/transfers.parquet",
+    "transfers --out=/dev/null": "/dev/null",
+    "ledgers --xdr": "--format=parquet",
     "plain": "plain",
 }
 

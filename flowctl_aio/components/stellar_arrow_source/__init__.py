@@ -6,3 +6,4 @@ from flowctl_aio.components.stellar_arrow_source.supply import LakeSupply as Lak
 from flowctl_aio.components.stellar_arrow_source.supply import RpcSupply as RpcSupply
 from flowctl_aio.components.stellar_arrow_source.supply import Supply as Supply
 from flowctl_aio.components.stellar_arrow_source.supply import SyntheticSupply as SyntheticSupply
+from flowctl_aio.components.stellar_arrow_source.supply import find_latest as find_latest

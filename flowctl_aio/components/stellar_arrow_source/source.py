@@ -6,11 +6,12 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
+from typing import Literal
 
 from flowctl_aio import LedgerBatch, RawLedger, Source, StreamRequest
 from flowctl_aio.components.stellar.lake import StoredLedger
 from flowctl_aio.components.stellar.networks import passphrase_of
-from flowctl_aio.components.stellar_arrow_source.supply import Supply
+from flowctl_aio.components.stellar_arrow_source.supply import Supply, find_latest
 from flowctl_aio.errors import ConfigError
 from flowctl_aio.service import STELLAR_LEDGER_EVENT_TYPE, build_stellar_source_metadata
 
@@ -22,8 +23,8 @@ class StellarArrowSource(Source):
         supply: where the ledgers come from.
         batch_ledgers, batch_bytes: a batch is full at so many ledgers or bytes of XDR, whichever comes first.
         first, last: the ledgers, both included, for a client that leaves it to the source where to start;
-            without a first one the supply says where (a server: at its latest ledger) or such a client is refused,
-            without a last one there is no end.
+            "latest" is the latest ledger when the client comes. Without a first one the supply says where (a server:
+            at its latest ledger) or such a client is refused, without a last one there is no end.
     """
 
     outputs = (STELLAR_LEDGER_EVENT_TYPE,)
@@ -37,7 +38,7 @@ class StellarArrowSource(Source):
         component_id: str = "stellar-arrow-source",
         batch_ledgers: int = 64,
         batch_bytes: int = 1024 * 1024,
-        first: int | None = None,
+        first: int | Literal["latest"] | None = None,
         last: int | None = None,
     ) -> None:
         if batch_ledgers < 1 or batch_bytes < 1:
@@ -86,7 +87,10 @@ class StellarArrowSource(Source):
     async def _range(self, request: StreamRequest) -> tuple[int, int | None]:
         if request.start is not None:
             return request.start, request.end
-        first = await self._supply.find_start() if self._first is None else self._first
+        if self._first == "latest":
+            first: int | None = await find_latest(self._supply)
+        else:
+            first = await self._supply.find_start() if self._first is None else self._first
         if first is None:
             raise ConfigError(f"{self.component_id} needs a start_ledger")
         end = self._last if request.end is None else request.end

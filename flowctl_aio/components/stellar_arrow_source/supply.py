@@ -12,6 +12,7 @@ from flowctl_aio.components.stellar.files import LedgerFiles
 from flowctl_aio.components.stellar.lake import Lake, StoredLedger
 from flowctl_aio.components.stellar.rpc import RpcServer
 from flowctl_aio.components.stellar.synthetic import SyntheticLedgers
+from flowctl_aio.errors import ConfigError
 
 # Making a ledger takes a thread's trip and a few milliseconds: some at a time keep the trips few.
 SYNTHETIC_AHEAD = 4
@@ -44,6 +45,25 @@ class Supply(Protocol):
         """Where one who names no start begins; None if it must be named."""
         ...
 
+    async def find_latest(self) -> int | None:
+        """The latest ledger that is there now; None if there is no such thing."""
+        ...
+
+
+async def find_latest(supply: Supply) -> int:
+    """Gives the latest ledger of a supply.
+
+    Raises:
+        ConfigError: if none of its ledgers is the latest.
+        LakeError, RpcError, CodecError: as the supply does.
+
+    Cancellation: gives the question up; nothing is kept.
+    """
+    latest = await supply.find_latest()
+    if latest is None:
+        raise ConfigError(f"{supply.where} has no latest ledger: name the one to start from")
+    return latest
+
 
 class LakeSupply:
     """Ledgers from a SEP-54 data lake."""
@@ -69,8 +89,12 @@ class LakeSupply:
         return self._lake.open_ledgers(first, last)
 
     async def find_start(self) -> int | None:
-        """Nowhere: a lake does not tell cheaply what is in it."""
+        """Nowhere: what a lake holds first or last is seldom what is meant."""
         return None
+
+    async def find_latest(self) -> int:
+        """The last ledger of the newest object."""
+        return await self._lake.find_latest()
 
 
 class RpcSupply:
@@ -98,6 +122,10 @@ class RpcSupply:
 
     async def find_start(self) -> int | None:
         """The latest ledger that the server holds."""
+        return await self._server.find_latest()
+
+    async def find_latest(self) -> int:
+        """The same."""
         return await self._server.find_latest()
 
 
@@ -132,6 +160,10 @@ class FileSupply:
         """The last ledger in the files."""
         return await self._files.find_last()
 
+    async def find_latest(self) -> int:
+        """The same."""
+        return await self._files.find_last()
+
 
 class SyntheticSupply:
     """Ledgers made on the spot, always the same for the same seed."""
@@ -154,8 +186,12 @@ class SyntheticSupply:
             yield ledgers
 
     async def find_start(self) -> int | None:
-        """Nowhere: no ledger of it is later than another."""
+        """Nowhere: it has no first ledger."""
         return None
+
+    async def find_latest(self) -> None:
+        """None: there is always one more."""
+        return
 
     async def _made(self, first: int, last: int | None) -> AsyncGenerator[StoredLedger, None]:
         sequence = first

@@ -42,6 +42,8 @@ class TtpArrowProcessor(Processor):
         on_bad_ledger: what a ledger that cannot be read does: `stop` the stream, or go into `quarantine` as it came,
             and the stream goes on without its transfers. A ledger that says it is of another network always stops it.
         quarantine: the folder for such ledgers.
+        check_balances: whether a ledger is also one that cannot be read if the transfers of a transaction do not add up
+            to the changes of its ledger entries.
 
     Raises:
         ConfigError: if the network is unknown, or the policy and the folder do not fit each other.
@@ -62,6 +64,7 @@ class TtpArrowProcessor(Processor):
         filter: TransferFilter | None = None,  # noqa: A002 - what a user expects to write
         on_bad_ledger: OnBadLedger = "stop",
         quarantine: str | Path | None = None,
+        check_balances: bool = False,
         component_id: str = "ttp-arrow-processor",
     ) -> None:
         if on_bad_ledger not in get_args(OnBadLedger):
@@ -71,6 +74,7 @@ class TtpArrowProcessor(Processor):
         self.component_id = component_id
         self.passphrase = passphrase_of(network)
         self.mode: Mode = mode
+        self.check_balances = check_balances
         self.filter = TransferFilter() if filter is None else filter
         self.quarantine = None if quarantine is None else Quarantine(quarantine)
         self.metadata = build_ttp_processor_metadata(self.passphrase, self.filter.kinds or KINDS, {"mode": mode})
@@ -142,7 +146,9 @@ class TtpArrowProcessor(Processor):
         )
 
     def _read(self, ledger: RawLedger) -> LedgerTransfers:
-        transfers = token_transfers(ledger.xdr, passphrase=self.passphrase, mode=self.mode)
+        transfers = token_transfers(
+            ledger.xdr, passphrase=self.passphrase, mode=self.mode, check_balances=self.check_balances
+        )
         if transfers.ledger != ledger.sequence:
             raise LedgerDecodeError(f"its header says that it is ledger {transfers.ledger}", ledger=ledger.sequence)
         return transfers

@@ -6,108 +6,102 @@ Contracts, pool shares and custom tokens are left out: their balances are elsewh
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Any, Literal
+import csv
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flowctl_aio.components.stellar.assets import asset_of
+from flowctl_aio.components.stellar.files.containers import HEAD_BYTES, form_of, read_ledgers
+from flowctl_aio.components.stellar.files.unpacking import open_bytes
 from flowctl_aio.components.stellar.networks import network_id, passphrase_of
-from flowctl_aio.components.stellar.strkey import account_address, balance_address, pool_address
-from flowctl_aio.components.stellar.transfers import Row, token_transfers
-from flowctl_aio.components.stellar.transfers.changes import changed
-from flowctl_aio.components.stellar.xdr import Ledger, walk_ledger
-from flowctl_aio.components.stellar.xdr.entries import (
-    ENTRY_ACCOUNT,
-    ENTRY_CLAIMABLE_BALANCE,
-    ENTRY_POOL,
-    ENTRY_TRUSTLINE,
-)
-from flowctl_aio.components.stellar.xdr.ledger import Transaction
-from flowctl_aio.components.stellar.xdr.values import ACCOUNT, ASSET, skip_claimants
-from flowctl_aio.components.stellar.xdr.words import read_int64
+from flowctl_aio.components.stellar.transfers import Imbalance, Mode, find_imbalances, token_transfers
+from flowctl_aio.components.stellar.xdr import ledger_header, walk_ledger
+from flowctl_aio.errors import CodecError, LedgerDecodeError
 
-Sums = Counter[tuple[str, str]]
-POOL_SHARE = 3
-INTERNAL_ERROR = 2**32 - 11
+PUBNET = passphrase_of("pubnet")
+BUSY = "pubnet-63092991"
 
 
-def told_by(rows: list[Row]) -> Sums:
-    sums: Sums = Counter()
-    for *_, asset, frm, to, amount in rows:
-        if asset is not None:
-            for holder, sign in ((frm, -1), (to, 1)):
-                if holder is not None and holder[0] != "C":
-                    sums[holder, asset] += sign * amount
-    return sums
-
-
-def holdings(ledger: Ledger, kind: int, i: int, network: bytes) -> list[tuple[str, str, int]]:
-    """Holder, asset and amount of each balance in one entry."""
-    data, w = ledger.data, ledger.words
-
-    def asset_at(at: int) -> tuple[str, int]:
-        end = at + ASSET[w[at]]
-        return asset_of(data[4 * at : 4 * end], network).text, end
-
-    key = data[4 * i + 4 : 4 * i + 36]
-    if kind == ENTRY_ACCOUNT:
-        return [(account_address(key), "native", read_int64(w, i + ACCOUNT))]
-    if kind == ENTRY_TRUSTLINE:
-        if w[i + ACCOUNT] == POOL_SHARE:
-            return []
-        asset, at = asset_at(i + ACCOUNT)
-        return [(account_address(key), asset, read_int64(w, at))]
-    if kind == ENTRY_CLAIMABLE_BALANCE:
-        asset, at = asset_at(skip_claimants(w, i + 9))
-        return [(balance_address(key), asset, read_int64(w, at))]
-    holder = pool_address(data[4 * i : 4 * i + 32])
-    first, at = asset_at(i + 9)
-    second, at = asset_at(at)
-    return [(holder, first, read_int64(w, at + 1)), (holder, second, read_int64(w, at + 3))]
-
-
-def happened_in(ledger: Ledger, transaction: Transaction, network: bytes) -> Sums:
-    meta = transaction.meta
-    lists = [transaction.fee_changes, meta.before, transaction.post_fee_changes]
-    code = ledger.words[transaction.result.pair + 10]
-    if code != INTERNAL_ERROR or ledger.header.protocol > 12:
-        lists += [meta.after, *(changes for changes, _ in meta.operations)]
-    sums: Sums = Counter()
-    for i in filter(None, lists):
-        for kind in (ENTRY_ACCOUNT, ENTRY_TRUSTLINE, ENTRY_CLAIMABLE_BALANCE, ENTRY_POOL):
-            for change in changed(ledger.words, i, kind):
-                for body, sign in zip(change, (-1, 1), strict=True):
-                    if body:
-                        for holder, asset, amount in holdings(ledger, kind, body, network):
-                            sums[holder, asset] += sign * amount
-    return sums
-
-
-def check(data: bytes, passphrase: str, mode: Literal["unified", "derived"]) -> int:
-    ledger, network = walk_ledger(data), network_id(passphrase)
-    rows: dict[int, list[Row]] = {}
-    for row in token_transfers(data, passphrase=passphrase, mode=mode).rows:
-        rows.setdefault(row[3], []).append(row)
-    for number, transaction in enumerate(ledger.transactions, 1):
-        told, happened = told_by(rows[number]), happened_in(ledger, transaction, network)
-        assert {key: n for key, n in told.items() if n} == {key: n for key, n in happened.items() if n}
-    return len(ledger.transactions)
-
-
-def test_transfers_are_what_happened_to_the_balances(
-    real: Any, golden: tuple[str, Literal["unified", "derived"]]
-) -> None:
+def test_transfers_are_what_happened_to_the_balances(real: Any, golden: tuple[str, Mode]) -> None:
     name, mode = golden
+    passphrase = passphrase_of(name.split("-")[0])
     for data in real.ledgers(name):
-        check(data, passphrase_of(name.split("-")[0]), mode)
+        token_transfers(data, passphrase=passphrase, mode=mode, check_balances=True)
 
 
-def test_a_wrong_amount_would_be_noticed(real: Any) -> None:
-    (data,) = real.ledgers("pubnet-63092991")
-    ledger = walk_ledger(data)
-    payment = next(row for row in token_transfers(data, passphrase=passphrase_of("pubnet"), mode="unified").rows)
-    start = data.index(payment[11].to_bytes(16, "big"), 4 * ledger.transactions[0].result.pair)
-    broken = data[:start] + (payment[11] + 1).to_bytes(16, "big") + data[start + 16 :]
-    with pytest.raises(AssertionError):
-        check(broken, passphrase_of("pubnet"), "unified")
+def test_every_transaction_of_the_real_ledgers_is_among_them(real: Any) -> None:
+    # As many as the list of the files says, and each ledger that has unified events in both modes.
+    counted = {mode: sum(counts(real, name) for name in names) for mode, names in by_mode(real).items()}
+    with (real.root / "MANIFEST.tsv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["tx_count"].isdigit()]
+    listed = sum(int(row["tx_count"]) for row in rows if row["file"].startswith(("lake/", "containers/record-marked")))
+    assert counted["derived"] == listed == 4966
+    assert counted["unified"] == 3894
+
+
+def by_mode(real: Any) -> dict[str, list[str]]:
+    goldens = real.goldens()
+    return {mode: [name for name, one in goldens if one == mode] for mode in ("derived", "unified")}
+
+
+@cache
+def counts(real: Any, name: str) -> int:
+    return sum(len(walk_ledger(data).transactions) for data in real.ledgers(name))
+
+
+def test_no_container_holds_a_ledger_that_is_not_checked(real: Any) -> None:
+    checked = {ledger_header(data).hash for name, _ in real.goldens() for data in real.ledgers(name)}
+    paths = [*real.root.glob("lake*/**/*.zst"), *real.root.glob("containers/**/*")]
+    held = {hash_ for path in filter(Path.is_file, paths) for hash_ in hashes(path)}
+    assert len(held) == 533  # as the tests of stellar-core begin alike
+    assert held <= checked
+
+
+def hashes(path: Path) -> set[bytes]:
+    """Of the ledgers in a file; requests and refusals hold none."""
+    with open_bytes(path) as data:
+        form = form_of(data.read(HEAD_BYTES))
+    if form is None or ".request." in path.name:
+        return set()
+    with open_bytes(path) as data, suppress(CodecError):
+        return {ledger.hash for ledger in read_ledgers(data, form)}
+    return set()
+
+
+def broken(real: Any) -> tuple[bytes, int]:
+    """A real ledger with one stroop more in the event of its first fee, and that fee."""
+    (data,) = real.ledgers(BUSY)
+    fee = token_transfers(data, passphrase=PUBNET, mode="unified").rows[0][11]
+    start = data.index(fee.to_bytes(16, "big"), 4 * walk_ledger(data).transactions[0].result.pair)
+    return data[:start] + (fee + 1).to_bytes(16, "big") + data[start + 16 :], fee
+
+
+def test_a_wrong_amount_is_an_error_that_names_ledger_transaction_holder_and_asset(real: Any) -> None:
+    data, fee = broken(real)
+    row = token_transfers(data, passphrase=PUBNET, mode="unified").rows[0]
+    with pytest.raises(LedgerDecodeError) as caught:
+        token_transfers(data, passphrase=PUBNET, mode="unified", check_balances=True)
+    assert caught.value.ledger == 63092991
+    assert caught.value.reason == (
+        f"the transfers of transaction 1 ({row[2]}) change the native of {row[9]} by {-fee - 1}, "
+        f"and its entries by {-fee}"
+    )
+
+
+@pytest.mark.parametrize("kind", ["transfer", "mint", "burn", "fee"])
+def test_a_transfer_that_is_missing_would_be_noticed(real: Any, kind: str) -> None:
+    (data,) = real.ledgers(BUSY)
+    rows = token_transfers(data, passphrase=PUBNET, mode="derived").rows
+    lost = next(
+        row for row in rows if row[7] == kind and row[8] and row[11] and "C" not in (str(row[9])[0], str(row[10])[0])
+    )
+    found = find_imbalances(walk_ledger(data), [row for row in rows if row is not lost], network_id(PUBNET))
+    _, _, tx_hash, number, *_, asset, frm, to, amount = lost
+    expected = [(frm, amount)] if frm else []
+    expected += [(to, -amount)] if to else []
+    assert [(one.transaction, one.tx_hash, one.asset) for one in found] == [(number, tx_hash, asset)] * len(expected)
+    assert {(one.holder, one.happened - one.told) for one in found} == {(holder, -rise) for holder, rise in expected}
+    assert all(isinstance(one, Imbalance) for one in found)

@@ -148,11 +148,13 @@ def test_the_public_names_are_these() -> None:
     assert set(public.__all__) == {
         "KINDS",
         "SCHEMA",
+        "Imbalance",
         "LedgerTransfers",
         "Mode",
         "Row",
         "TransferFilter",
         "batch_to_golden",
+        "find_imbalances",
         "golden_dict",
         "golden_line",
         "rows_to_batch",

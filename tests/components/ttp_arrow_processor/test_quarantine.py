@@ -11,6 +11,7 @@ import pytest
 
 from flowctl_aio import Cursor, LedgerBatch, RawLedger
 from flowctl_aio.components.stellar.synthetic import SyntheticLedgers
+from flowctl_aio.components.stellar.transfers import token_transfers
 from flowctl_aio.components.ttp_arrow_processor import TtpArrowProcessor
 from flowctl_aio.components.ttp_arrow_processor.quarantine import Quarantine
 from flowctl_aio.errors import ConfigError, LedgerDecodeError
@@ -120,3 +121,19 @@ def test_a_quarantine_that_cannot_be_written_stops_the_stream(tmp_path):
 def test_a_policy_without_folder_and_a_folder_without_policy_are_refused(policy):
     with pytest.raises(ConfigError, match="on_bad_ledger"):
         TtpArrowProcessor("testnet", **policy)
+
+
+async def test_a_ledger_whose_transfers_are_not_what_happened_is_bad_if_balances_are_checked(tmp_path):
+    # One stroop more in the event of the first fee: nothing but the law of balances knows.
+    fee = token_transfers(GOOD[101], passphrase=MADE.passphrase, mode="unified").rows[0][11]
+    start = GOOD[101].index(fee.to_bytes(16, "big"), GOOD[101].index(b"\3fee\0"))
+    wrong = GOOD[101][:start] + (fee + 1).to_bytes(16, "big") + GOOD[101][start + 16 :]
+    batch = batch_of({**GOOD, 101: wrong})
+    assert (await TtpArrowProcessor("testnet", mode="unified").process(batch)).record_batch.num_rows
+    with pytest.raises(LedgerDecodeError, match=r"ledger 101 .*transaction 1 .*native of G"):
+        await TtpArrowProcessor("testnet", mode="unified", check_balances=True).process(batch)
+    checking = TtpArrowProcessor(
+        "testnet", mode="unified", check_balances=True, on_bad_ledger="quarantine", quarantine=tmp_path
+    )
+    await checking.process(batch)
+    assert names(tmp_path) == ["ledger-101.reason", "ledger-101.xdr"]

@@ -23,6 +23,7 @@ KNOWN_EXTENSIONS = ("xdr.zst", "xdr.zstd")
 """What SEP-54 says, and what exporters wrote until about August 2025."""
 
 _OBJECT_NAME = re.compile(r"[0-9A-F]{8}--(\d+)(?:-(\d+))?\.(xdr\.[A-Za-z0-9._-]+)")
+_PARTITION_NAME = re.compile(r"[0-9A-F]{8}--(\d{1,10})-\d{1,10}")
 _EXTENSION = re.compile(r"xdr\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 
 
@@ -72,11 +73,22 @@ class LakeLayout:
         if self.ledgers_per_batch > 1:
             name += f"-{end}"
         name += f".{self.extension}"
+        partition = self.partition_of(sequence)
+        return f"{partition}/{name}" if partition else name
+
+    def partition_of(self, sequence: int) -> str:
+        """Gives the partition that holds `sequence`; the empty text in a lake without partitions."""
         if self.batches_per_partition == 1:
-            return name
+            return ""
         size = self.ledgers_per_batch * self.batches_per_partition
         start = sequence // size * size
-        return f"{LAST_LEDGER - start:08X}--{start}-{start + size - 1}/{name}"
+        return f"{LAST_LEDGER - start:08X}--{start}-{start + size - 1}"
+
+
+def parse_partition_name(name: str) -> int | None:
+    """Reads the first ledger from a partition's name; None when it is none."""
+    match = _PARTITION_NAME.fullmatch(name)
+    return None if match is None else int(match[1])
 
 
 def parse_object_name(name: str) -> tuple[int, int, str] | None:

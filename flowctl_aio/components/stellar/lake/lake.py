@@ -13,10 +13,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import anyio
+import anyio.to_thread
 
 from flowctl_aio.components.stellar.lake.keys import LAST_LEDGER, LakeLayout
 from flowctl_aio.components.stellar.lake.manifest import MANIFEST_KEY, Manifest, decode_manifest, settle_manifest
-from flowctl_aio.components.stellar.lake.objects import MAX_OBJECT_BYTES
+from flowctl_aio.components.stellar.lake.newest import find_newest
+from flowctl_aio.components.stellar.lake.objects import MAX_OBJECT_BYTES, decode_object
 from flowctl_aio.components.stellar.lake.reader import LedgerStream, ReadOptions
 from flowctl_aio.components.stellar.lake.store import LakeStore, open_store, with_retries
 from flowctl_aio.errors import ConfigError, LakeError
@@ -102,6 +104,35 @@ class Lake:
         sizes = manifest.ledgers_per_batch, manifest.batches_per_partition
         ending = (extension or "").lstrip(".")
         return cls(store, manifest, LakeLayout(*sizes, ending) if ending else LakeLayout(*sizes))
+
+    async def find_latest(self, *, retries: int = 3, retry_interval: float = 1.0) -> int:
+        """Gives the last ledger of the newest object that is there now.
+
+        Args:
+            retries: attempts after a first one that failed, for each question.
+            retry_interval: seconds before the second attempt, doubled for each one after it.
+
+        Raises:
+            LakeError: if the lake holds no ledgers, cannot be read, or does not tell what is in it: a web server.
+            CodecError: if the newest object is no batch of ledgers.
+
+        Cancellation: gives the request up; nothing is kept.
+        """
+        if not self._store.lists:
+            raise LakeError(f"{self.url} does not list what it holds, so its latest ledger is not known: name a ledger")
+        patiently = partial(with_retries, retries=retries, interval=retry_interval)
+        first = await patiently(lambda: find_newest(self._store, self.layout), what=f"the list of {self.url}")
+        if first is None:
+            raise LakeError(f"{self.url} holds no ledgers yet")
+        key = self.layout.key_of(first)
+        data = await patiently(lambda: self._store.get(key), what=f"{self.url}/{key}")
+        if data is None:
+            raise LakeError(f"{self.url}/{key} was listed, and is gone")
+        self._count(len(data))
+        # The name tells what may be in it; at an edge it holds less.
+        _, last = self.layout.batch_of(first)
+        decode = partial(decode_object, data, key=key, first=first, last=last)
+        return (await anyio.to_thread.run_sync(decode))[-1].sequence
 
     @asynccontextmanager
     async def open_ledgers(

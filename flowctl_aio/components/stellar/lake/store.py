@@ -10,7 +10,8 @@ import atexit
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -91,10 +92,9 @@ class LakeStore:
         Cancellation: gives the listing up; nothing is kept.
         """
         import obstore
-        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
         seen = 0
-        try:
+        with self._listing():
             async for page in obstore.list(self._store, chunk_size=50):
                 for entry in page:
                     parsed = parse_object_name(entry["path"].rpartition("/")[2])
@@ -103,11 +103,57 @@ class LakeStore:
                 seen += len(page)
                 if seen >= _MAX_LISTED:
                     return None
+        return None
+
+    async def list_folders(self) -> list[str]:
+        """Lists the folders at the root, without what is in them.
+
+        Raises:
+            LakeError: if listing is denied.
+            PassingError: if anything else goes wrong.
+
+        Cancellation: gives the listing up; nothing is kept.
+        """
+        import obstore
+
+        with self._listing():
+            found = await obstore.list_with_delimiter_async(self._store)
+        return [prefix.rstrip("/") for prefix in found["common_prefixes"]]
+
+    async def list_newest(self, folder: str) -> list[str]:
+        """Lists the base names of objects in a folder (empty: the root), from the newest on.
+
+        A bucket lists in the order of names, which is from the newest on: there it is the first page that holds
+        a batch of ledgers. A file system has no order, so there it is all of them.
+
+        Raises:
+            LakeError: if listing is denied.
+            PassingError: if anything else goes wrong.
+
+        Cancellation: gives the listing up; nothing is kept.
+        """
+        import obstore
+        from obstore.store import LocalStore
+
+        names: list[str] = []
+        with self._listing():
+            async for page in obstore.list(self._store, prefix=folder or None, chunk_size=1000):
+                names += [entry["path"].rpartition("/")[2] for entry in page]
+                if not isinstance(self._store, LocalStore) and any(map(parse_object_name, names)):
+                    break
+        return sorted(names)
+
+    @contextmanager
+    def _listing(self) -> Iterator[None]:
+        """Turns the errors of a listing into ours."""
+        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+        try:
+            yield
         except (PermissionDeniedError, UnauthenticatedError, PermissionError) as error:
             raise LakeError(f"{self.url} may not be listed: {_first_line(error)}") from error
         except (BaseError, OSError) as error:
             raise PassingError(_first_line(error)) from error
-        return None
 
 
 @cache

@@ -7,6 +7,7 @@ Example:
 
 from __future__ import annotations
 
+from .balances import Imbalance, find_imbalances
 from .filters import KINDS, TransferFilter
 from .movements import Row
 from .schema import SCHEMA, batch_to_golden, golden_dict, golden_line, rows_to_batch
@@ -15,11 +16,13 @@ from .transfers import LedgerTransfers, Mode, token_transfers
 __all__ = [
     "KINDS",
     "SCHEMA",
+    "Imbalance",
     "LedgerTransfers",
     "Mode",
     "Row",
     "TransferFilter",
     "batch_to_golden",
+    "find_imbalances",
     "golden_dict",
     "golden_line",
     "rows_to_batch",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from flowctl_aio.components.stellar.assets import Asset, asset_of
@@ -53,22 +53,26 @@ class Balance(NamedTuple):
 
 
 def changed(w: Words[int], i: int, kind: int) -> list[Change]:
-    """The changes of entries of one type in a list of changes, in its order.
+    """The changes of entries of one type in a list of changes, in its order."""
+    return [Change(before, after) for _, before, after in changed_of(w, i, (kind,))]
+
+
+def changed_of(w: Words[int], i: int, kinds: Iterable[int]) -> Iterator[tuple[int, int, int]]:
+    """The changes of entries of some types in a list of changes, in its order: the type, and as `Change` has them.
 
     An old value is not in the change itself but in the one just before it.
     """
-    found = []
     previous: Entry | None = None
     for entry in read_changes(w, i):
-        if entry.kind == kind and entry.change != STATE:
-            if entry.change == CREATED or entry.change == RESTORED:
-                found.append(Change(0, entry.body))
+        change, kind, body = entry
+        if change != STATE and kind in kinds:
+            if change in (CREATED, RESTORED):
+                yield kind, 0, body
             elif previous is None or previous.kind != kind or previous.change not in (STATE, RESTORED):
                 raise StrangeValueError("a changed entry comes without its old value")
             else:
-                found.append(Change(previous.body, entry.body if entry.change == UPDATED else 0))
+                yield kind, previous.body, body if change == UPDATED else 0
         previous = entry
-    return found
 
 
 def balance_rise(data: bytes, w: Words[int], lists: Iterable[int], account: bytes) -> int:

@@ -17,6 +17,7 @@ from flowctl_aio.components.stellar.xdr import Ledger, walk_ledger
 from flowctl_aio.components.stellar.xdr.words import decoding
 from flowctl_aio.errors import ConfigError
 
+from .balances import check_law
 from .derived import derive
 from .movements import Row, TransactionMovements
 from .unified import read_unified
@@ -50,7 +51,7 @@ class LedgerTransfers:
     operations: int
 
 
-def token_transfers(lcm: bytes, *, passphrase: str, mode: Mode) -> LedgerTransfers:
+def token_transfers(lcm: bytes, *, passphrase: str, mode: Mode, check_balances: bool = False) -> LedgerTransfers:
     """Returns the token transfers of one ledger.
 
     Args:
@@ -58,10 +59,12 @@ def token_transfers(lcm: bytes, *, passphrase: str, mode: Mode) -> LedgerTransfe
         passphrase: of the network; contract ids and, in derived mode, transaction hashes depend on it.
         mode: "unified" reads the events inside the ledger and works only where stellar-core wrote them,
             which nothing in a ledger promises; "derived" works for every ledger.
+        check_balances: whether the transfers of each transaction must add up to the changes of its ledger entries.
 
     Raises:
         LedgerDecodeError: if the ledger cannot be read, contradicts itself, or is of another network;
-            in unified mode also if it has no unified events.
+            in unified mode also if it has no unified events. With `check_balances` also if transfers and
+            entries differ: it names transaction, holder and asset.
         ConfigError: if the mode is neither of the two.
     """
     if mode not in get_args(Mode):
@@ -71,10 +74,13 @@ def token_transfers(lcm: bytes, *, passphrase: str, mode: Mode) -> LedgerTransfe
     uncovered: Counter[str] = Counter()
     with decoding(ledger.words, ledger=ledger.header.sequence):
         found = read_unified(ledger, network) if mode == "unified" else derive(ledger, network, uncovered)
+        rows = _in_order(ledger, found)
+        if check_balances:
+            check_law(ledger, rows, network)
     return LedgerTransfers(
         ledger=ledger.header.sequence,
         closed_at=ledger.header.closed_at,
-        rows=_in_order(ledger, found),
+        rows=rows,
         uncovered=uncovered,
         transactions=len(found),
         operations=sum(len(transaction.operations) for transaction in found),

@@ -66,7 +66,10 @@ class RoughServer:
         if "list-type" in request.query:
             if self.list_failures:
                 return web.Response(status=self.list_failures.pop())
-            return web.Response(text=self._listing(path), content_type="application/xml")
+            return web.Response(
+                text=self._listing(path, request.query.get("prefix", ""), request.query.get("delimiter", "")),
+                content_type="application/xml",
+            )
         name = path.rpartition("/")[2]
         if name.startswith("."):
             return self._file(path)
@@ -87,11 +90,21 @@ class RoughServer:
         file = self.folder / path
         return web.Response(body=file.read_bytes()) if file.is_file() else web.Response(status=404)
 
-    def _listing(self, bucket: str) -> str:
-        found = sorted(file.relative_to(self.folder / bucket) for file in (self.folder / bucket).rglob("*.xdr.*"))
-        entries = "".join(
-            f"<Contents><Key>{name}</Key><Size>1</Size><ETag>x</ETag>"
-            "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
-            for name in found
+    def _listing(self, bucket: str, prefix: str, delimiter: str) -> str:
+        files = (self.folder / bucket).rglob("*.xdr.*")
+        found = sorted(
+            name for file in files if (name := str(file.relative_to(self.folder / bucket))).startswith(prefix)
         )
+        folders: dict[str, None] = {}
+        entries = ""
+        for name in found:
+            inner, cut, _ = name.removeprefix(prefix).partition(delimiter) if delimiter else ("", "", "")
+            if cut:
+                folders[f"{prefix}{inner}{cut}"] = None
+                continue
+            entries += (
+                f"<Contents><Key>{name}</Key><Size>1</Size><ETag>x</ETag>"
+                "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
+            )
+        entries += "".join(f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>" for name in folders)
         return f"<ListBucketResult><Name>{bucket}</Name><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>"
