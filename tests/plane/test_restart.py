@@ -176,6 +176,8 @@ class Load:
         self.beats, self.runs, self.chunks = {}, {}, {}
 
     async def put(self, process, classic, v1, *, kill_after):
+        was_killed = []
+
         async def until_killed(change):
             n = 0
             try:
@@ -183,7 +185,10 @@ class Load:
                     await change(f"{self.acknowledged}-{n}", n)
                     n += 1
                     self.acknowledged += 1
-                    if self.acknowledged >= kill_after and process.returncode is None:
+                    # Once only: to send a second one, `subprocess` looks whether the process is still there, and takes
+                    # its exit code away from whoever waits for it.
+                    if self.acknowledged >= kill_after and not was_killed:
+                        was_killed.append(True)
                         process.send_signal(signal.SIGKILL)
             except grpc.aio.AioRpcError as error:
                 assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017 - any other would be a defect
