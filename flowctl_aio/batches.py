@@ -292,9 +292,15 @@ def _texts(pairs: list[tuple[str, str | None]] | None) -> dict[str, str]:
 
 def _check_nulls(batch: pa.RecordBatch, expected: str) -> None:
     """Arrow does not mind nulls in columns that say they have none."""
-    for field, column in zip(batch.schema, batch.columns, strict=True):
-        if not field.nullable and column.null_count:
-            raise SchemaMismatchError(expected=expected, found=f"{column.null_count} nulls in its column {field.name}")
+    for index, name in _columns_without_nulls(expected):
+        if count := batch.column(index).null_count:
+            raise SchemaMismatchError(expected=expected, found=f"{count} nulls in its column {name}")
+
+
+@cache
+def _columns_without_nulls(schema: str) -> list[tuple[int, str]]:
+    columns = ledger_schema() if schema == LEDGER_SCHEMA else event_schema()
+    return [(index, field.name) for index, field in enumerate(columns) if not field.nullable]
 
 
 def _as_record_batch(value: Any) -> pa.RecordBatch:

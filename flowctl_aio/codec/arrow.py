@@ -29,6 +29,12 @@ CHECKSUM = "crc32"
 # How every message of an IPC stream begins, and no XDR, JSON or protobuf does.
 CONTINUATION = b"\xff\xff\xff\xff"
 
+# How it ends, for those who write its end.
+END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+# Schema messages that were read and checked, each with its schema; so many at most, and none longer than this.
+MAX_KNOWN, MAX_HEAD = 64, 16 * 1024
+_known: dict[bytes, pa.Schema] = {}
+
 # `pa.MetadataVersion.V5`, written since Arrow 1.0; older ones compress and lay out unions in ways of their own.
 V5 = 4
 # Numbers of the fields that are read by hand. Source: Arrow's Message.fbs and Schema.fbs.
@@ -85,13 +91,14 @@ def read_frame(frame: Buffer, *, expected_checksum: str, expected_rows: int | No
         raise FrameCorruptError(f"the checksum of a frame of {size} bytes is not {expected_checksum}")
     try:
         buffer = pa.py_buffer(frame)
-        unpacked = _survey(buffer)
-        if unpacked > limit:
-            raise FrameTooLargeError("an unpacked frame", size=unpacked, limit=limit)
-        batch = ipc.open_stream(buffer, options=_READ).read_next_batch()
-        batch.validate(full=True)
-        for field in batch.schema:
-            _check_names(field)
+        head = _head(buffer)
+        schema = _known.get(head)
+        if schema is not None and buffer.address % 8 == 0:
+            batch, unpacked = _read_rest(buffer, len(head), schema, limit)
+        else:
+            batch, unpacked = _read_whole(buffer, limit)
+            if 0 < len(head) <= MAX_HEAD and len(_known) < MAX_KNOWN and not has_dictionaries(batch.schema):
+                _known[head] = batch.schema
     except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError, EOFError, struct.error) as error:
         raise FrameCorruptError(f"a frame of {size} bytes cannot be read: {error}") from error
     # Columns of nulls, or of one value run-end encoded, take no room, and whoever walks the rows would never end.
@@ -100,6 +107,58 @@ def read_frame(frame: Buffer, *, expected_checksum: str, expected_rows: int | No
     if expected_rows is not None and batch.num_rows != expected_rows:
         raise FrameCorruptError(f"a frame says it has {expected_rows} rows and has {batch.num_rows}")
     return batch
+
+
+def _read_whole(buffer: pa.Buffer, limit: int) -> tuple[pa.RecordBatch, int]:
+    """The batch of a frame, and what its buffers take, with everything checked."""
+    unpacked = _survey(buffer)
+    if unpacked > limit:
+        raise FrameTooLargeError("an unpacked frame", size=unpacked, limit=limit)
+    batch = ipc.open_stream(buffer, options=_READ).read_next_batch()
+    batch.validate(full=True)
+    for field in batch.schema:
+        _check_names(field)
+    return batch, unpacked
+
+
+def _read_rest(buffer: pa.Buffer, start: int, schema: pa.Schema, limit: int) -> tuple[pa.RecordBatch, int]:
+    """The same for a frame whose schema message, up to `start`, is one that was read and checked before.
+
+    That message is the same in each frame of a stream, and costs more than all the rest of a small one.
+    """
+    source = pa.BufferReader(buffer)
+    source.seek(start)
+    try:
+        message = ipc.read_message(source)
+    except EOFError:
+        return _read_whole(buffer, limit)  # which says what is wrong with it
+    end = source.tell()
+    if message.type != "record batch" or (end != buffer.size and buffer[end:].to_pybytes() != END):
+        return _read_whole(buffer, limit)
+    unpacked = _survey_message(message)
+    if unpacked > limit:
+        raise FrameTooLargeError("an unpacked frame", size=unpacked, limit=limit)
+    batch = ipc.read_record_batch(message, schema)
+    batch.validate(full=True)
+    return batch, unpacked
+
+
+def _head(buffer: pa.Buffer) -> bytes:
+    """The schema message of a frame, which has no body; empty if it does not begin as one."""
+    start = buffer[:8].to_pybytes()
+    if len(start) < 8 or start[:4] != CONTINUATION:
+        return b""
+    (length,) = struct.unpack_from("<i", start, 4)
+    return buffer[: 8 + length].to_pybytes() if 0 < length <= MAX_HEAD else b""
+
+
+def has_dictionaries(schema: pa.Schema) -> bool:
+    """Whether the values of a column, or of one inside it, travel in messages of their own."""
+
+    def inside(kind: pa.DataType) -> bool:
+        return pa.types.is_dictionary(kind) or any(inside(kind.field(n).type) for n in range(kind.num_fields))
+
+    return any(inside(field.type) for field in schema)
 
 
 def _survey(frame: pa.Buffer) -> int:
@@ -114,28 +173,33 @@ def _survey(frame: pa.Buffer) -> int:
     source = pa.BufferReader(frame)
     unpacked = batches = 0
     for message in ipc.MessageReader.open_stream(source):
-        if message.metadata_version != V5:
-            raise FrameCorruptError("a frame in an IPC format from before Arrow 1.0")
-        metadata = memoryview(message.metadata)
-        (root,) = struct.unpack_from("<I", metadata)
-        header = _follow(metadata, _field(metadata, root, MESSAGE_HEADER))
-        if message.type == "schema":
-            endianness = _field(metadata, header, SCHEMA_ENDIANNESS)
-            if endianness and metadata[endianness] != 0:
-                raise FrameCorruptError("a big-endian frame")
-            continue
-        if message.type == "dictionary":
-            header = _follow(metadata, _field(metadata, header, DICTIONARY_DATA))
-        elif message.type == "record batch":
-            batches += 1
-        else:
-            raise FrameCorruptError(f"a frame with a message of type {message.type}")
-        unpacked += _unpacked_bytes(metadata, header, memoryview(message.body))
+        batches += message.type == "record batch"
+        unpacked += _survey_message(message)
     if batches != 1:
         raise FrameCorruptError(f"a frame with {batches} record batches")
     if source.tell() != frame.size:
         raise FrameCorruptError(f"a frame of {frame.size} bytes goes on after its end at byte {source.tell()}")
     return unpacked
+
+
+def _survey_message(message: Any) -> int:
+    """Bytes of all buffers of a message, as they will be in memory."""
+    if message.metadata_version != V5:
+        raise FrameCorruptError("a frame in an IPC format from before Arrow 1.0")
+    metadata = memoryview(message.metadata)
+    (root,) = struct.unpack_from("<I", metadata)
+    header = _follow(metadata, _field(metadata, root, MESSAGE_HEADER))
+    kind = message.type
+    if kind == "schema":
+        endianness = _field(metadata, header, SCHEMA_ENDIANNESS)
+        if endianness and metadata[endianness] != 0:
+            raise FrameCorruptError("a big-endian frame")
+        return 0
+    if kind == "dictionary":
+        header = _follow(metadata, _field(metadata, header, DICTIONARY_DATA))
+    elif kind != "record batch":
+        raise FrameCorruptError(f"a frame with a message of type {kind}")
+    return _unpacked_bytes(metadata, header, memoryview(message.body))
 
 
 def _unpacked_bytes(metadata: memoryview, batch: int, body: memoryview) -> int:

@@ -14,7 +14,8 @@ def split(batch: Batch, *, target: int, limit: int) -> Iterator[Batch]:
     Raises:
         FrameTooLargeError: if a single row is above `limit` bytes; it names the row.
     """
-    if batch.nbytes <= target:
+    # The size of a batch's own rows takes thirty times as long to find as that of all its buffers, which is no less.
+    if batch.record_batch.get_total_buffer_size() <= target or batch.nbytes <= target:
         yield batch
         return
     if len(batch) <= 1:
