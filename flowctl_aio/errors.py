@@ -20,10 +20,12 @@
     │   ├── StreamCancelledError      cancelled from elsewhere, not by this task
     │   └── PeerError                 the peer's component failed, and said so
     ├── ComponentError                a component's own code
+    │   ├── BadEventsError            rows of a batch that it cannot take, by number
     │   ├── MissingLedgerError        a ledger inside the range is not there
     │   │   └── LedgerGoneError       it was there, and a server has let go of it
     │   ├── LakeError                 a data lake cannot be read as one
     │   └── RpcError                  a Stellar RPC server does not give what was asked for
+    ├── DeadLetterError               events that were set aside cannot be written, or read again
     ├── DeadlineExceededError         no answer in time (also a TimeoutError)
     └── SessionClosedError            the session has ended, and with it everything that was opened from it
 
@@ -32,7 +34,7 @@ An error takes facts, keeps them as attributes, and writes its own sentence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -166,6 +168,20 @@ class ComponentError(FlowctlError):
     """A component's own code failed."""
 
 
+class BadEventsError(ComponentError):
+    """Some rows of a batch cannot be processed; raised by a component that knows which.
+
+    Attributes:
+        rows: the number of each, counted from 0 in the batch that the component was given, and what is wrong with it.
+    """
+
+    def __init__(self, rows: Mapping[int, str]) -> None:
+        self.rows = dict(rows)
+        first = next((f": row {row}: {reason}" for row, reason in self.rows.items()), "")
+        count = len(self.rows)
+        super().__init__(f"{count} {'row' if count == 1 else 'rows'} cannot be processed{first}")
+
+
 class MissingLedgerError(ComponentError):
     """A bounded range has a hole.
 
@@ -198,6 +214,10 @@ class LakeError(ComponentError):
 
 class RpcError(ComponentError):
     """A Stellar RPC server cannot be reached, refuses, or goes on answering wrongly."""
+
+
+class DeadLetterError(FlowctlError):
+    """Events that a component failed at cannot be written to where dead letters go, or read from there."""
 
 
 class DeadlineExceededError(FlowctlError, TimeoutError):

@@ -23,6 +23,7 @@ EXAMPLES = [
         errors.PeerError("failed", peer="localhost:1", code="INTERNAL", details="ValueError"),
         "localhost:1: failed",
     ),
+    (errors.BadEventsError({2: "no amount", 5: "no id"}), "2 rows cannot be processed: row 2: no amount"),
     (errors.MissingLedgerError(7, "the lake"), "ledger 7 is not in the lake"),
     (
         errors.LedgerGoneError(7, "the server", oldest=9),

@@ -14,6 +14,7 @@ from flowctl_aio.config.definition.kinds import (
     Duration,
     Endpoint,
     Integer,
+    LetterPlace,
     Milliseconds,
     PemFile,
     Share,
@@ -25,6 +26,7 @@ from flowctl_aio.errors import ConfigError
 from flowctl_aio.security import Admission, ClientTls, Credentials, Pem, ServerTls
 
 DialectChoice: TypeAlias = Literal["auto", "v1", "classic"]
+OnEventError: TypeAlias = Literal["fail", "skip", "dead-letter"]
 HeartbeatMode: TypeAlias = Literal["loop", "thread"]
 MIB = 1024 * 1024
 MAX_LEDGER = 2**32 - 1
@@ -205,6 +207,23 @@ class FlowctlConfig:
         Literal["continue", "stop"],
         Setting(Choice(("continue", "stop")), "what a fault in a served component does to the session"),
     ] = "continue"
+    on_event_error: Annotated[
+        OnEventError,
+        Setting(
+            Choice(("fail", "skip", "dead-letter")),
+            "what an event does that the component fails at: `fail` ends the stream, the others set the event aside",
+        ),
+    ] = "fail"
+    max_retries: Annotated[
+        int, Setting(Integer(0, 1000), "how often the component gets a batch again that it failed at, before that")
+    ] = 0
+    retry_delay: Annotated[
+        float, Setting(_SECONDS, "longest wait before the first retry; doubles each time, up to 30 s, and is jittered")
+    ] = 0.1
+    dead_letters: Annotated[
+        str,
+        Setting(LetterPlace(), "where `dead-letter` puts events: a file of JSON, a folder of Parquet files, or a sink"),
+    ] = ""
     run_id: Annotated[str, Setting(_TEXT, "the run of a pipeline, as its runner counts it")] = ""
     attempt: Annotated[int, Setting(_COUNT, "how many times the runner has started this component, with this one")] = 1
     start_ledger: Annotated[
@@ -242,6 +261,8 @@ class FlowctlConfig:
                 "recovery_threshold must not lie above backpressure_threshold,"
                 f" not {self.recovery_threshold!r} above {self.backpressure_threshold!r}"
             )
+        if self.on_event_error == "dead-letter" and not self.dead_letters:
+            problems.append("dead_letters must name a place while on_event_error is dead-letter")
         if self.start_ledger and self.end_ledger and self.end_ledger < self.start_ledger:
             problems.append(f"end_ledger {self.end_ledger} lies before start_ledger {self.start_ledger}")
         least, most = self.connection_pool_min_connections, self.connection_pool_max_connections

@@ -42,6 +42,9 @@ class Facts:
     rows_out: int = 0
     bytes_out: int = 0
     faults: int = 0
+    invalid: int = 0
+    failed: int = 0
+    retries: int = 0
     streams: int = 0
     streams_total: int = 0
     calls: int | None = None
@@ -64,6 +67,9 @@ HELP: dict[str, str] = {
     "service_status": "1 while the service serves, else 0.",
     "uptime_seconds": "Seconds since the session began.",
     "errors_total": "Exceptions out of the component's own code.",
+    "validation_errors_total": "Rows set aside because they are not what they should be.",
+    "processing_errors_total": "Rows set aside because the component failed at them.",
+    "retries_total": "Times that the component got a batch again that it had failed at.",
     "events_processed_total": "Rows that the component got through.",
     "events_per_second": "Rows per second that the component gets through, lately.",
     "seconds_since_last_processed": "Seconds since the last batch.",
@@ -194,9 +200,15 @@ def _own(kind: ServiceType, facts: Facts) -> dict[str, float | None]:
     """What only one kind has."""
     if kind is ServiceType.SOURCE:
         return {"ledgers_processed_total": facts.rows_out, "ledgers_per_second": facts.rows_per_second}
+    set_aside: dict[str, float | None] = {
+        "validation_errors_total": facts.invalid,
+        "processing_errors_total": facts.failed - facts.invalid,
+        "retries_total": facts.retries,
+    }
     if kind is ServiceType.PROCESSOR:
-        return {"compute_operations_total": facts.batches_in, "current_inflight": facts.inflight}
+        return {**set_aside, "compute_operations_total": facts.batches_in, "current_inflight": facts.inflight}
     return {
+        **set_aside,
         "files_written_total": facts.files_written,
         "bytes_written_total": facts.bytes_written,
         "websocket_connections": facts.websocket_connections,

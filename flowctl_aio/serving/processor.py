@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from flowctl_aio.batches import Batch
 from flowctl_aio.component import Outputs, Processor
 from flowctl_aio.driven import driven
+from flowctl_aio.serving.event_errors import under_policy
 from flowctl_aio.serving.identity import classic_identity, v1_identity
+from flowctl_aio.serving.policy import Policy
 from flowctl_aio.serving.served import END, Served, ServedStream, checked, next_of
 from flowctl_aio.streams.handshake import Role
 from flowctl_aio.transport.server import BidiMethod, ServerCall, Services
@@ -44,6 +48,13 @@ async def _serve(served: Served[Processor], call: ServerCall, dialect: Dialect) 
 
 
 async def _process(served: Served[Processor], batch: Batch, stream: ServedStream) -> None:
+    if not Policy.of(served.config).is_plain:
+        # Nothing is sent before all is made: what a retry makes again must not be sent twice.
+        with served.at_work():
+            outcome = await under_policy(served, batch, partial(made_of, served.component))
+        for output in chain.from_iterable(outcome.results):
+            await stream.writer.send(output)
+        return
     with served.guard():
         answer: Any = served.component.process(batch)
     is_generator: bool = inspect.isasyncgen(answer)
@@ -61,6 +72,21 @@ async def _process(served: Served[Processor], batch: Batch, stream: ServedStream
             if output is END:
                 return
             await stream.writer.send(output)
+
+
+async def made_of(component: Processor, batch: Batch) -> Sequence[Batch]:
+    """All that `process` makes of a batch, also where it is a generator.
+
+    Raises:
+        Exception: whatever the component raises.
+
+    Cancellation: cancels the component.
+    """
+    answer: Any = component.process(batch)
+    if not inspect.isasyncgen(answer):
+        return as_batches(await answer)
+    async with driven(answer) as outputs:
+        return [checked(output) async for output in outputs]
 
 
 def as_batches(outputs: Outputs) -> Sequence[Batch]:

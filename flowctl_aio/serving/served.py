@@ -17,6 +17,7 @@ from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.control.flow.control import FlowControl
 from flowctl_aio.errors import CodecError, ComponentError, StreamError
 from flowctl_aio.observe.calls import server_call
+from flowctl_aio.observe.repeats import Repeats
 from flowctl_aio.observe.tracing import Carrier, Span
 from flowctl_aio.owner import is_cancelled
 from flowctl_aio.serving.work import Work
@@ -35,7 +36,13 @@ C = TypeVar("C", bound=Component)
 
 @dataclass(slots=True)
 class Traffic:
-    """Counts over all streams of a component, since it is served."""
+    """Counts over all streams of a component, since it is served.
+
+    Attributes:
+        faults: exceptions of the component that ended a stream, and batches of which nothing was left.
+        failed: rows that were set aside; `invalid` are those of them that are not what they should be.
+        retries: times that the component got a batch again.
+    """
 
     streams: int = 0
     streams_total: int = 0
@@ -46,6 +53,9 @@ class Traffic:
     rows_out: int = 0
     bytes_out: int = 0
     faults: int = 0
+    failed: int = 0
+    invalid: int = 0
+    retries: int = 0
 
     def add(self, stream: ServedStream) -> None:
         self.batches_in += stream.reader.batches
@@ -67,6 +77,7 @@ class Served(Generic[C]):
         flow: told what is in flight; None for nobody.
         work: what the component is at.
         waiting: messages that wait for it, over all streams.
+        repeats: lines about what goes on failing.
     """
 
     component: C
@@ -78,6 +89,7 @@ class Served(Generic[C]):
     flow: FlowControl | None = None
     work: Work = field(default_factory=Work)
     waiting: int = 0
+    repeats: Repeats = field(default_factory=lambda: Repeats(logger))
     stopping: anyio.Event = field(default_factory=anyio.Event)
     _past: Traffic = field(default_factory=Traffic)
     _live: set[ServedStream] = field(default_factory=set)
@@ -149,6 +161,13 @@ class Served(Generic[C]):
                 yield
         finally:
             self._tell_flow()
+
+    def count_trial(self, *, failed: int, invalid: int, retries: int, is_lost: bool) -> None:
+        """What the error policy did about one batch; `is_lost` if nothing of it was left."""
+        self._past.failed += failed
+        self._past.invalid += invalid
+        self._past.retries += retries
+        self._past.faults += is_lost
 
     def count(self, more: int) -> None:
         """So many messages more, or less, wait for the component."""

@@ -12,6 +12,7 @@ from flowctl_aio import _wire as wire
 from flowctl_aio.component import Epoch, Sink
 from flowctl_aio.errors import FlowctlError
 from flowctl_aio.owner import OwnerTask, Started
+from flowctl_aio.serving.event_errors import under_policy
 from flowctl_aio.serving.identity import classic_identity, v1_identity
 from flowctl_aio.serving.served import Served
 from flowctl_aio.streams.handshake import Role
@@ -19,6 +20,7 @@ from flowctl_aio.transport.server import ClientStreamMethod, ServerCall, Service
 from flowctl_aio.types import NOTHING, Dialect
 
 ABORT_TIMEOUT = 5.0
+MAX_ERRORS = 100
 
 
 def sink_services(served: Served[Sink]) -> Services:
@@ -32,7 +34,7 @@ def sink_services(served: Served[Sink]) -> Services:
     async def consume(call: ServerCall) -> wire.v1.ConsumeResponse:
         epoch, _ = await _serve(served, call, Dialect.V1)
         return wire.v1.ConsumeResponse(
-            events_consumed=epoch.rows - epoch.failed, events_failed=epoch.failed, errors=epoch.errors[:100]
+            events_consumed=epoch.rows - epoch.failed, events_failed=epoch.failed, errors=epoch.errors[:MAX_ERRORS]
         )
 
     return {
@@ -47,9 +49,11 @@ async def _serve(served: Served[Sink], call: ServerCall, dialect: Dialect) -> tu
     async with served.stream(call, Role.SINK, dialect) as stream, stream.receiving() as reader:
         try:
             while (batch := await reader.next()) is not None:
-                with stream.working("consume", batch), served.at_work(), served.guard():
-                    await sink.consume(batch, epoch)
+                with stream.working("consume", batch), served.at_work():
+                    outcome = await under_policy(served, batch, lambda part: sink.consume(part, epoch))
                 epoch.note(batch)
+                epoch.failed += outcome.failed
+                epoch.errors += outcome.errors[: max(MAX_ERRORS - len(epoch.errors), 0)]
             with served.at_work(), served.guard():
                 metadata = {str(key): str(value) for key, value in (await sink.commit(epoch) or NOTHING).items()}
         except BaseException:

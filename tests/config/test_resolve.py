@@ -7,7 +7,17 @@ from itertools import combinations
 import pytest
 
 from flowctl_aio import FlowctlConfig
-from flowctl_aio.config.definition.kinds import Bind, Boolean, Choice, Duration, Endpoint, Integer, Milliseconds, Share
+from flowctl_aio.config.definition.kinds import (
+    Bind,
+    Boolean,
+    Choice,
+    Duration,
+    Endpoint,
+    Integer,
+    LetterPlace,
+    Milliseconds,
+    Share,
+)
 from flowctl_aio.config.definition.setting import settings_of
 from flowctl_aio.config.reading.resolve import resolve
 from flowctl_aio.errors import ConfigError
@@ -21,11 +31,13 @@ TEXTS = {
     Share: ("0.7", 0.7),
     Bind: ("0.0.0.0:50051", "0.0.0.0:50051"),
     Endpoint: ("plane:8080", "plane:8080"),
+    LetterPlace: ("letters.jsonl", "letters.jsonl"),
 }
 # What has to be there for the setting not to be alone.
 BESIDE = {
     "CHUNK_START": {"CHUNK_END": "99"},
     "CHUNK_END": {"CHUNK_START": "1"},
+    "FLOWCTL_ON_EVENT_ERROR": {"FLOWCTL_DEAD_LETTERS": "letters.jsonl"},
     "FLOWCTL_TLS_CERT": {"FLOWCTL_TLS_KEY": "k"},
     "FLOWCTL_TLS_KEY": {"FLOWCTL_TLS_CERT": "c"},
     "FLOWCTL_SERVE_TLS_CERT": {"FLOWCTL_SERVE_TLS_KEY": "k"},

@@ -246,6 +246,21 @@ class Endpoint(Kind):
         return text
 
 
+@dataclass(frozen=True)
+class LetterPlace(Kind):
+    """Where dead letters go: a file, a folder, or what can be dialled. Empty for nowhere."""
+
+    name = "path ending in .jsonl or .parquet, or host:port"
+
+    def check(self, value: Any) -> None:
+        super().check(value)
+        if value and not value.endswith((".jsonl", ".parquet")):
+            try:
+                Endpoint().parse(value)
+            except UnfitError:
+                raise UnfitError(f"must be a {self.name}") from None
+
+
 def _socket(text: str) -> str:
     if not text.removeprefix("unix:").strip("/"):
         raise UnfitError("must name a socket, unix:///path")
