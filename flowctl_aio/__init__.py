@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flowctl_aio.control.lifecycle import State as State
     from flowctl_aio.control.records.chunks import FailureClass as FailureClass
     from flowctl_aio.control.records.chunks import VerificationError as VerificationError
+    from flowctl_aio.errors import BadEventsError as BadEventsError
     from flowctl_aio.errors import FlowctlError as FlowctlError
     from flowctl_aio.pipeline import Pipeline as Pipeline
     from flowctl_aio.pipeline import Progress as Progress
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
     from flowctl_aio.provider import MetricsProvider as MetricsProvider
     from flowctl_aio.security import Admission as Admission
     from flowctl_aio.security import ServerTls as ServerTls
+    from flowctl_aio.serving.dead_letters import DeadLetter as DeadLetter
+    from flowctl_aio.serving.dead_letters import read_dead_letters as read_dead_letters
     from flowctl_aio.session import FlowctlSession as FlowctlSession
     from flowctl_aio.transport.malloc import tune_malloc as tune_malloc
+    from flowctl_aio.transport.trunk import PoolStats as PoolStats
     from flowctl_aio.types import Ack as Ack
     from flowctl_aio.types import Cursor as Cursor
     from flowctl_aio.types import Dialect as Dialect
@@ -52,9 +56,11 @@ _HOMES = {
     "Ack": "types",
     "Added": "control.discovery.changes",
     "Admission": "security",
+    "BadEventsError": "errors",
     "Batch": "batches",
     "Changed": "control.discovery.changes",
     "Cursor": "types",
+    "DeadLetter": "serving.dead_letters",
     "Dialect": "types",
     "EmbeddedControlPlane": "plane",
     "Epoch": "component",
@@ -69,6 +75,7 @@ _HOMES = {
     "LedgerRange": "types",
     "MetricsProvider": "provider",
     "Pipeline": "pipeline",
+    "PoolStats": "transport.trunk",
     "Processor": "component",
     "Progress": "pipeline",
     "RawLedger": "types",
@@ -83,6 +90,7 @@ _HOMES = {
     "State": "control.lifecycle",
     "StreamRequest": "types",
     "VerificationError": "control.records.chunks",
+    "read_dead_letters": "serving.dead_letters",
     "tune_malloc": "transport.malloc",
 }
 __all__ = ["__version__", *_HOMES]
