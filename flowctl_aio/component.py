@@ -7,16 +7,18 @@ One component object may serve several streams at the same time, each in its own
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from flowctl_aio.batches import Batch, EventBatch, LedgerBatch
 from flowctl_aio.types import NOTHING, Cursor, Health, ServiceInfo, ServiceType, StreamRequest
 
 # A processor may answer with nothing, one batch, some batches, or be an async generator of them.
 Outputs: TypeAlias = Batch | Sequence[Batch] | None
+# In which order the outputs of a stream leave: that of the inputs, or as they are done.
+Order: TypeAlias = Literal["input", "completion"]
 
 
 class Component:
@@ -85,19 +87,30 @@ class Source(Component):
 
 
 class Processor(Component):
-    """Turns batches into batches. Override `process`."""
+    """Turns batches into batches. Override `process`.
+
+    Attributes:
+        concurrency: batches of one stream that are in `process` at the same time.
+        order: in which the outputs of a stream leave: `input`, that of the inputs, or `completion`, as they are done.
+    """
 
     service_type = ServiceType.PROCESSOR
 
-    def process(self, batch: Batch) -> Awaitable[Outputs] | AsyncIterator[Batch]:
-        """Answer one batch: `async def` that returns outputs, or an async generator that yields them.
+    concurrency: int = 1
+    order: Order = "input"
 
-        Outputs leave in the order of the inputs.
-        """
+    def process(self, batch: Batch) -> Awaitable[Outputs] | AsyncIterator[Batch]:
+        """Answer one batch: `async def` that returns outputs, or an async generator that yields them."""
         raise NotImplementedError
 
+    def key(self, batch: Batch) -> Hashable | None:
+        """What has to stay in order: batches of a stream with the same key are processed one after the other, and
+        their outputs leave in that order, whatever `order` is. None for a batch that needs none. Must be quick.
+        """
+        return None
+
     async def flush(self) -> Outputs:
-        """What is left to send after a stream's last input.
+        """What is left to send after a stream's last input; asked when all of its outputs were sent.
 
         Cancellation: happens when the client leaves; the answer is then not sent.
         """
@@ -161,4 +174,4 @@ class Sink(Component):
         """
 
 
-__all__ = ["Component", "Epoch", "Outputs", "Processor", "Sink", "Source"]
+__all__ = ["Component", "Epoch", "Order", "Outputs", "Processor", "Sink", "Source"]

@@ -1,0 +1,53 @@
+"""What a processor makes of one batch: the one place where its `process` is called."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, TypeAlias
+
+from flowctl_aio.batches import Batch
+from flowctl_aio.component import Outputs, Processor
+from flowctl_aio.driven import driven
+from flowctl_aio.serving.served import END, Served, checked, next_of
+
+# All outputs of a batch; or, where the component is a generator, a generator of them, to be closed by who takes it.
+Made: TypeAlias = Sequence[Batch] | AsyncGenerator[Batch, None]
+
+
+async def outputs_of(served: Served[Processor], batch: Batch) -> Made:
+    """What the component makes of `batch`. Its code runs inside the guard, also that of a generator, at each step.
+
+    Raises:
+        ComponentError: if the component fails.
+
+    Cancellation: cancels the component at what it is doing.
+    """
+    with served.guard():
+        answer: Any = served.component.process(batch)
+    is_generator: bool = inspect.isasyncgen(answer)
+    if is_generator:
+        return _steps(served, answer)
+    with served.at_work(), served.guard():
+        return as_batches(await answer)
+
+
+async def _steps(served: Served[Processor], answer: AsyncGenerator[Batch, None]) -> AsyncGenerator[Batch, None]:
+    async with driven(answer) as outputs:
+        while True:
+            with served.at_work():
+                output = await next_of(served, outputs)
+            if output is END:
+                return
+            yield output
+
+
+def as_batches(outputs: Outputs) -> Sequence[Batch]:
+    """What `process` or `flush` returned, as a sequence.
+
+    Raises:
+        TypeError: if there is something else than batches in it.
+    """
+    if outputs is None:
+        return ()
+    return [checked(output) for output in (outputs if isinstance(outputs, Sequence) else (outputs,))]
