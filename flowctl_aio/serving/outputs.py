@@ -1,4 +1,4 @@
-"""What a processor makes of one batch: the one place where its `process` is called."""
+"""What a processor makes of one batch: the one place where its `process` or `work` is called."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ async def outputs_of(served: Served[Processor], batch: Batch) -> Made:
 
     Cancellation: cancels the component at what it is doing.
     """
+    if served.workers is not None:
+        with served.at_work(), served.guard():
+            return as_batches(await served.component.worked(batch, await served.workers.run(batch)))
     with served.guard():
         answer: Any = served.component.process(batch)
     is_generator: bool = inspect.isasyncgen(answer)

@@ -12,6 +12,7 @@ from flowctl_aio.errors import ConfigError
 from flowctl_aio.serving.identity import classic_identity, v1_identity
 from flowctl_aio.serving.lanes import Lanes
 from flowctl_aio.serving.outputs import as_batches, outputs_of
+from flowctl_aio.serving.processes import processes_of
 from flowctl_aio.serving.served import Served, ServedStream
 from flowctl_aio.streams.handshake import Role
 from flowctl_aio.transport.server import BidiMethod, ServerCall, Services
@@ -46,7 +47,7 @@ def _width_of(component: Processor) -> int:
         problems.append(f"the order of {name} is one of {', '.join(get_args(Order))}, not {component.order!r}")
     if problems:
         raise ConfigError(*problems)
-    return component.concurrency
+    return max(component.concurrency, processes_of(component))
 
 
 async def _serve(served: Served[Processor], call: ServerCall, dialect: Dialect, width: int) -> None:
