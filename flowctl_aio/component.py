@@ -7,16 +7,21 @@ One component object may serve several streams at the same time, each in its own
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from inspect import isgenerator
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from anyio import to_thread
 
 from flowctl_aio.batches import Batch, EventBatch, LedgerBatch
 from flowctl_aio.types import NOTHING, Cursor, Health, ServiceInfo, ServiceType, StreamRequest
 
 # A processor may answer with nothing, one batch, some batches, or be an async generator of them.
 Outputs: TypeAlias = Batch | Sequence[Batch] | None
+# In which order the outputs of a stream leave: that of the inputs, or as they are done.
+Order: TypeAlias = Literal["input", "completion"]
 
 
 class Component:
@@ -85,23 +90,65 @@ class Source(Component):
 
 
 class Processor(Component):
-    """Turns batches into batches. Override `process`."""
+    """Turns batches into batches. Override `process`; or `work`, for what takes much computing.
+
+    Attributes:
+        concurrency: batches of one stream that are in `process` at the same time.
+        processes: worker processes that run `work`; 0 for a thread of this one. With more of them than `concurrency`,
+            it is theirs.
+        order: in which the outputs of a stream leave: `input`, that of the inputs, or `completion`, as they are done.
+    """
 
     service_type = ServiceType.PROCESSOR
+
+    concurrency: int = 1
+    processes: int = 0
+    order: Order = "input"
 
     def process(self, batch: Batch) -> Awaitable[Outputs] | AsyncIterator[Batch]:
         """Answer one batch: `async def` that returns outputs, or an async generator that yields them.
 
-        Outputs leave in the order of the inputs.
+        By default `work` does, in a thread. A session with `processes` gives its batches to them instead.
+        """
+        return self._work_in_thread(batch)
+
+    def work(self, batch: Batch) -> Any:
+        """Answer one batch by computing: a plain function that returns outputs, or is a generator of them.
+
+        Worker processes get it by pickle, once, and with it a copy of the component: what it changes there stays
+        there. May also be a static method, or any callable that pickles. What it returns must pickle;
+        batches travel as Arrow.
         """
         raise NotImplementedError
 
+    async def worked(self, batch: Batch, answer: Any) -> Outputs:
+        """What to send of what `work` answered; called in the session's own process, for counts and the like.
+
+        Cancellation: happens when the client leaves.
+        """
+        outputs: Outputs = answer
+        return outputs
+
+    async def _work_in_thread(self, batch: Batch) -> Outputs:
+        return await self.worked(batch, await to_thread.run_sync(_at_once, self.work, batch))
+
+    def key(self, batch: Batch) -> Hashable | None:
+        """What has to stay in order: batches of a stream with the same key are processed one after the other, and
+        their outputs leave in that order, whatever `order` is. None for a batch that needs none. Must be quick.
+        """
+        return None
+
     async def flush(self) -> Outputs:
-        """What is left to send after a stream's last input.
+        """What is left to send after a stream's last input; asked when all of its outputs were sent.
 
         Cancellation: happens when the client leaves; the answer is then not sent.
         """
         return None
+
+
+def _at_once(work: Callable[[Batch], Any], batch: Batch) -> Any:
+    answer = work(batch)
+    return list(answer) if isgenerator(answer) else answer
 
 
 @dataclass(eq=False, slots=True)
@@ -161,4 +208,4 @@ class Sink(Component):
         """
 
 
-__all__ = ["Component", "Epoch", "Outputs", "Processor", "Sink", "Source"]
+__all__ = ["Component", "Epoch", "Order", "Outputs", "Processor", "Sink", "Source"]

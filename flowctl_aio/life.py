@@ -30,6 +30,7 @@ from flowctl_aio.provider import Metrics
 from flowctl_aio.pulse import Pulse
 from flowctl_aio.serving import Served, services_of
 from flowctl_aio.serving.health import health_services
+from flowctl_aio.serving.processes import open_workers
 from flowctl_aio.sight import Sight
 from flowctl_aio.transport.blocking import BlockingChannel
 from flowctl_aio.transport.channel import open_control_channel
@@ -155,6 +156,7 @@ class Life:
             metrics=self.pulse.read_metrics,
             on_fault=self._note_fault,
             flow=self.flow,
+            workers=await stack.enter_async_context(open_workers(component, self.info.component_id)),
         )
         self.served = self.pulse.served = served
         services = services_of(served)

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncIterator, Sequence
-from functools import partial
-from itertools import chain
-from typing import Any
+from collections.abc import Sequence
+from typing import get_args
 
 from flowctl_aio.batches import Batch
-from flowctl_aio.component import Outputs, Processor
+from flowctl_aio.component import Order, Processor
 from flowctl_aio.driven import driven
-from flowctl_aio.serving.event_errors import under_policy
+from flowctl_aio.errors import ConfigError
 from flowctl_aio.serving.identity import classic_identity, v1_identity
-from flowctl_aio.serving.policy import Policy
-from flowctl_aio.serving.served import END, Served, ServedStream, checked, next_of
+from flowctl_aio.serving.lanes import Lanes
+from flowctl_aio.serving.outputs import as_batches, outputs_of
+from flowctl_aio.serving.processes import processes_of
+from flowctl_aio.serving.served import Served, ServedStream
 from flowctl_aio.streams.handshake import Role
 from flowctl_aio.transport.server import BidiMethod, ServerCall, Services
 from flowctl_aio.types import Dialect
 
 
 def processor_services(served: Served[Processor]) -> Services:
-    """The services of a processor, in both dialects."""
+    """The services of a processor, in both dialects.
+
+    Raises:
+        ConfigError: if the processor asks for a concurrency or an order that there is not.
+    """
+    width = _width_of(served.component)
 
     async def process_classic(call: ServerCall) -> None:
-        await _serve(served, call, Dialect.CLASSIC)
+        await _serve(served, call, Dialect.CLASSIC, width)
 
     async def process_v1(call: ServerCall) -> None:
-        await _serve(served, call, Dialect.V1)
+        await _serve(served, call, Dialect.V1, width)
 
     return {
         "flowctl.EventProcessor": {"Process": BidiMethod(process_classic), **classic_identity(served)},
@@ -35,11 +39,25 @@ def processor_services(served: Served[Processor]) -> Services:
     }
 
 
-async def _serve(served: Served[Processor], call: ServerCall, dialect: Dialect) -> None:
+def _width_of(component: Processor) -> int:
+    name, problems = type(component).__name__, []
+    if not isinstance(component.concurrency, int) or component.concurrency < 1:
+        problems.append(f"the concurrency of {name} is a whole number from 1, not {component.concurrency!r}")
+    if component.order not in get_args(Order):
+        problems.append(f"the order of {name} is one of {', '.join(get_args(Order))}, not {component.order!r}")
+    if problems:
+        raise ConfigError(*problems)
+    return max(component.concurrency, processes_of(component))
+
+
+async def _serve(served: Served[Processor], call: ServerCall, dialect: Dialect, width: int) -> None:
     async with served.stream(call, Role.PROCESSOR, dialect) as stream, stream.receiving() as reader:
-        while (batch := await reader.next()) is not None:
-            with stream.working("process", batch):
-                await _process(served, batch, stream)
+        if width > 1:
+            await Lanes(served, stream, width=width).run(reader)
+        else:
+            while (batch := await reader.next()) is not None:
+                with stream.working("process", batch):
+                    await _process(served, batch, stream)
         with served.guard():
             rest = as_batches(await served.component.flush())
         for output in rest:
@@ -48,53 +66,11 @@ async def _serve(served: Served[Processor], call: ServerCall, dialect: Dialect) 
 
 
 async def _process(served: Served[Processor], batch: Batch, stream: ServedStream) -> None:
-    if not Policy.of(served.config).is_plain:
-        # Nothing is sent before all is made: what a retry makes again must not be sent twice.
-        with served.at_work():
-            outcome = await under_policy(served, batch, partial(made_of, served.component))
-        for output in chain.from_iterable(outcome.results):
+    made = await outputs_of(served, batch)
+    if isinstance(made, Sequence):
+        for output in made:
             await stream.writer.send(output)
         return
-    with served.guard():
-        answer: Any = served.component.process(batch)
-    is_generator: bool = inspect.isasyncgen(answer)
-    if not is_generator:
-        with served.at_work(), served.guard():
-            returned = as_batches(await answer)
-        for output in returned:
+    async with driven(made) as outputs:
+        async for output in outputs:
             await stream.writer.send(output)
-        return
-    outputs: AsyncIterator[Batch] = answer
-    async with driven(outputs) as iterator:
-        while True:
-            with served.at_work():
-                output = await next_of(served, iterator)
-            if output is END:
-                return
-            await stream.writer.send(output)
-
-
-async def made_of(component: Processor, batch: Batch) -> Sequence[Batch]:
-    """All that `process` makes of a batch, also where it is a generator.
-
-    Raises:
-        Exception: whatever the component raises.
-
-    Cancellation: cancels the component.
-    """
-    answer: Any = component.process(batch)
-    if not inspect.isasyncgen(answer):
-        return as_batches(await answer)
-    async with driven(answer) as outputs:
-        return [checked(output) async for output in outputs]
-
-
-def as_batches(outputs: Outputs) -> Sequence[Batch]:
-    """What `process` or `flush` returned, as a sequence.
-
-    Raises:
-        TypeError: if there is something else than batches in it.
-    """
-    if outputs is None:
-        return ()
-    return [checked(output) for output in (outputs if isinstance(outputs, Sequence) else (outputs,))]

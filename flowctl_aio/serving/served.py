@@ -20,6 +20,7 @@ from flowctl_aio.observe.calls import server_call
 from flowctl_aio.observe.repeats import Repeats
 from flowctl_aio.observe.tracing import Carrier, Span
 from flowctl_aio.owner import is_cancelled
+from flowctl_aio.serving.processes import Workers
 from flowctl_aio.serving.work import Work
 from flowctl_aio.streams.forms import decoder_for, encoder_for
 from flowctl_aio.streams.handshake import END_MARKER, Offer, Role, own_offer
@@ -75,6 +76,7 @@ class Served(Generic[C]):
         stopping: set when no new stream is taken and sources are to end theirs.
         on_fault: told of each exception that came out of the component's own code.
         flow: told what is in flight; None for nobody.
+        workers: the processes that do its computing; None if it has none.
         work: what the component is at.
         waiting: messages that wait for it, over all streams.
         repeats: lines about what goes on failing.
@@ -87,6 +89,7 @@ class Served(Generic[C]):
     metrics: Callable[[], Mapping[str, float]]
     on_fault: Callable[[Exception], None]
     flow: FlowControl | None = None
+    workers: Workers | None = None
     work: Work = field(default_factory=Work)
     waiting: int = 0
     repeats: Repeats = field(default_factory=lambda: Repeats(logger))

@@ -14,6 +14,8 @@ from flowctl_aio.serving.dead_letters import read_dead_letters
 from flowctl_aio.testing.components import RecordingSink
 from flowctl_aio.types import Cursor, Dialect, Event
 
+from .hard_work import Working
+
 pytestmark = pytest.mark.anyio
 SECRET = "token=abc123"
 
@@ -55,6 +57,16 @@ class PickyGenerator(Picky):
         self.look(batch)
         if len(batch) > 1:
             yield batch.slice(1)
+
+
+class InLoop(Processor):
+    """The work of `Working` without worker processes."""
+
+    def __init__(self, **attributes) -> None:
+        self.__dict__.update(attributes)
+
+    async def process(self, batch):
+        return Working.picky(self, batch)
 
 
 class PickySink(RecordingSink):
@@ -215,3 +227,18 @@ async def test_a_commit_that_fails_is_never_skipped(serve, driver):
         await sink.send(events(0, 1))
         with pytest.raises(PeerError, match="ValueError in uncommitted"):
             await sink.flush()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "attributes", [{"processes": 2}, {"processes": 0, "concurrency": 3}], ids=["processes", "lanes"]
+)
+async def test_worker_processes_and_lanes_set_bad_rows_aside_too_and_keep_the_order(serve, driver, attributes):
+    rows = 3
+    batches = [
+        EventBatch.from_events(Event("E", b"picky", cursor=Cursor(number, index)) for index in range(rows))
+        for number in range(20)
+    ]
+    component = Working(**attributes) if attributes["processes"] else InLoop(**attributes)
+    session = await serve(component, on_event_error="skip")
+    assert await outputs(driver, session, batches) == [number for number in range(20) for _ in range(rows - 1)]
