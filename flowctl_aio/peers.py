@@ -12,7 +12,9 @@ import anyio
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.control.discovery.directory import Directory
 from flowctl_aio.errors import PeerNotFoundError, PlaneUnavailableError, UsageError
+from flowctl_aio.streams.epoch import EpochLimits
 from flowctl_aio.streams.handshake import Role, meet
+from flowctl_aio.streams.ingest import OnAck
 from flowctl_aio.streams.processor import ProcessorClient
 from flowctl_aio.streams.sink import SinkClient
 from flowctl_aio.streams.source import SourceClient
@@ -69,16 +71,23 @@ class Peers:
                 yield ProcessorClient(channel, peer, self._config, adopt=streams.adopt)
 
     @asynccontextmanager
-    async def open_sink(self, address: str | None, dialect: Dialect | None) -> AsyncIterator[SinkClient]:
+    async def open_sink(
+        self,
+        address: str | None,
+        dialect: Dialect | None,
+        limits: EpochLimits | None = None,
+        on_ack: OnAck | None = None,
+    ) -> AsyncIterator[SinkClient]:
         """The sink that takes what we give."""
         async with self._channel(address, ServiceType.SINK, self._info.output_event_types) as channel:
-            client = SinkClient(channel, await meet(channel, Role.SINK, dialect), self._config)
+            peer = await meet(channel, Role.SINK, dialect)
+            client = SinkClient(channel, peer, self._config, limits=limits, on_ack=on_ack)
             self._opened.add(client)
             try:
                 yield client
                 await client.flush()
             finally:
-                await client.abandon()
+                await client.aclose()
 
     @asynccontextmanager
     async def _streams(self) -> AsyncIterator[_Streams]:
