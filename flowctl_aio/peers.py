@@ -16,6 +16,7 @@ from flowctl_aio.streams.epoch import EpochLimits
 from flowctl_aio.streams.handshake import Role, meet
 from flowctl_aio.streams.ingest import OnAck
 from flowctl_aio.streams.processor import ProcessorClient
+from flowctl_aio.streams.resume import Resume, position_of
 from flowctl_aio.streams.sink import SinkClient
 from flowctl_aio.streams.source import SourceClient
 from flowctl_aio.streams.stream import BatchStream
@@ -55,12 +56,15 @@ class Peers:
             client.abort(error)
 
     @asynccontextmanager
-    async def open_source(self, address: str | None, dialect: Dialect | None) -> AsyncIterator[SourceClient]:
+    async def open_source(
+        self, address: str | None, dialect: Dialect | None, resume: Resume = None
+    ) -> AsyncIterator[SourceClient]:
         """The source that gives what we take."""
+        cursor, token = await position_of(resume)
         async with self._channel(address, ServiceType.SOURCE, self._info.input_event_types) as channel:
             peer = await meet(channel, Role.SOURCE, dialect)
             async with self._streams() as streams:
-                yield SourceClient(channel, peer, self._config, adopt=streams.adopt)
+                yield SourceClient(channel, peer, self._config, adopt=streams.adopt, resume=cursor, resume_token=token)
 
     @asynccontextmanager
     async def open_processor(self, address: str | None, dialect: Dialect | None) -> AsyncIterator[ProcessorClient]:

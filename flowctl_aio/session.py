@@ -27,6 +27,7 @@ from flowctl_aio.service import INSTANCE_ID_KEY
 from flowctl_aio.streams.epoch import EPOCH_BATCHES, EPOCH_BYTES, EPOCH_INTERVAL, EpochLimits
 from flowctl_aio.streams.ingest import OnAck
 from flowctl_aio.streams.processor import ProcessorClient
+from flowctl_aio.streams.resume import Resume
 from flowctl_aio.streams.sink import SinkClient
 from flowctl_aio.streams.source import SourceClient
 from flowctl_aio.types import Dialect, Health, ServiceInfo
@@ -251,17 +252,21 @@ class FlowctlSession(Inquiry):
     # Its peers
 
     def source(
-        self, address: str | None = None, *, dialect: Dialect | None = None
+        self, address: str | None = None, *, dialect: Dialect | None = None, resume: Resume = None
     ) -> AbstractAsyncContextManager[SourceClient]:
         """A source: at `address`, or a healthy one that gives what this service takes.
 
+        Args:
+            resume: its streams start right behind this: a cursor, the checkpoint that keeps one, or a resume token.
+
         Raises, on entering:
+            Exception: whatever the checkpoint raises.
             PeerNotFoundError: if discovery finds none within `discover_timeout`.
             StreamError: if there is none at the address.
 
         Cancellation: closes the channel and its streams.
         """
-        return self._life.peers.open_source(address, dialect)
+        return self._life.peers.open_source(address, dialect, resume)
 
     def processor(
         self, address: str | None = None, *, dialect: Dialect | None = None

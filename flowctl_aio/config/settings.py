@@ -179,6 +179,9 @@ class FlowctlConfig:
         Literal["continue", "stop"],
         Setting(Choice(("continue", "stop")), "what a fault in a served component does to the session"),
     ] = "continue"
+    state_file: Annotated[
+        str, Setting(_TEXT, "where a source keeps what its clients save there; empty for memory only")
+    ] = ""
     run_id: Annotated[str, Setting(_TEXT, "the run of a pipeline, as its runner counts it")] = ""
     attempt: Annotated[int, Setting(_COUNT, "how many times the runner has started this component, with this one")] = 1
     start_ledger: Annotated[
