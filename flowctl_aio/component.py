@@ -84,6 +84,9 @@ class Source(Component):
     def stream(self, request: StreamRequest) -> AsyncIterator[LedgerBatch | EventBatch]:
         """Yield batches in order; an async generator. Each call is one client.
 
+        A client that resumes behind a cursor is served from `request.start` on: what it already has is dropped
+        from the batches. Any other `request.resume_token` is for the source itself to read.
+
         Cancellation: the generator is closed when its client leaves; `finally` blocks run.
         """
         raise NotImplementedError

@@ -16,8 +16,11 @@ from flowctl_aio.control.discovery.matching import PREFERENCE, Candidate
 from flowctl_aio.errors import PeerNotFoundError, PlaneUnavailableError, UsageError
 from flowctl_aio.instances import Choice, Instance, Turns, instances_at
 from flowctl_aio.route import Route
+from flowctl_aio.streams.epoch import EpochLimits
 from flowctl_aio.streams.handshake import Peer, Role
+from flowctl_aio.streams.ingest import OnAck
 from flowctl_aio.streams.processor import ProcessorClient
+from flowctl_aio.streams.resume import Resume, position_of
 from flowctl_aio.streams.sink import SinkClient
 from flowctl_aio.streams.source import SourceClient
 from flowctl_aio.streams.stream import BatchStream
@@ -98,14 +101,15 @@ class Peers:
 
     @asynccontextmanager
     async def open_source(
-        self, address: str | Sequence[str] | None, dialect: Dialect | None
+        self, address: str | Sequence[str] | None, dialect: Dialect | None, resume: Resume = None
     ) -> AsyncIterator[SourceClient]:
         """The source that gives what we take."""
+        cursor, token = await position_of(resume)
         async with (
             self._route(Role.SOURCE, address, dialect, self._info.input_event_types) as (route, peer),
             self._streams() as streams,
         ):
-            client = SourceClient(route, peer, self._config, adopt=streams.adopt)
+            client = SourceClient(route, peer, self._config, adopt=streams.adopt, resume=cursor, resume_token=token)
             route.moved = partial(setattr, client, "peer")
             yield client
 
@@ -124,18 +128,22 @@ class Peers:
 
     @asynccontextmanager
     async def open_sink(
-        self, address: str | Sequence[str] | None, dialect: Dialect | None
+        self,
+        address: str | Sequence[str] | None,
+        dialect: Dialect | None,
+        limits: EpochLimits | None = None,
+        on_ack: OnAck | None = None,
     ) -> AsyncIterator[SinkClient]:
         """The sink that takes what we give."""
         async with self._route(Role.SINK, address, dialect, self._info.output_event_types) as (route, peer):
-            client = SinkClient(route, peer, self._config)
+            client = SinkClient(route, peer, self._config, limits=limits, on_ack=on_ack)
             route.moved = partial(setattr, client, "peer")
             self._opened.add(client)
             try:
                 yield client
                 await client.flush()
             finally:
-                await client.abandon()
+                await client.aclose()
 
     @asynccontextmanager
     async def _streams(self) -> AsyncIterator[_Streams]:

@@ -24,7 +24,10 @@ from flowctl_aio.inquiry import Inquiry
 from flowctl_aio.life import Life
 from flowctl_aio.provider import Metrics
 from flowctl_aio.service import INSTANCE_ID_KEY
+from flowctl_aio.streams.epoch import EPOCH_BATCHES, EPOCH_BYTES, EPOCH_INTERVAL, EpochLimits
+from flowctl_aio.streams.ingest import OnAck
 from flowctl_aio.streams.processor import ProcessorClient
+from flowctl_aio.streams.resume import Resume
 from flowctl_aio.streams.sink import SinkClient
 from flowctl_aio.streams.source import SourceClient
 from flowctl_aio.transport.trunk import PoolStats
@@ -254,20 +257,24 @@ class FlowctlSession(Inquiry):
     # Its peers
 
     def source(
-        self, address: str | Sequence[str] | None = None, *, dialect: Dialect | None = None
+        self, address: str | Sequence[str] | None = None, *, dialect: Dialect | None = None, resume: Resume = None
     ) -> AbstractAsyncContextManager[SourceClient]:
         """A source: at `address`, or a healthy one that gives what this service takes.
 
         Of several addresses, or several that discovery finds, it is the one with the least in flight that answers.
         When it fails, the next stream goes to another one.
 
+        Args:
+            resume: its streams start right behind this: a cursor, the checkpoint that keeps one, or a resume token.
+
         Raises, on entering:
+            Exception: whatever the checkpoint raises.
             PeerNotFoundError: if discovery finds none within `discover_timeout`.
             StreamError: if there is none at the address, or at any of them.
 
         Cancellation: closes the channel and its streams.
         """
-        return self._life.peers.open_source(address, dialect)
+        return self._life.peers.open_source(address, dialect, resume)
 
     def processor(
         self, address: str | Sequence[str] | None = None, *, dialect: Dialect | None = None
@@ -286,7 +293,15 @@ class FlowctlSession(Inquiry):
         return self._life.peers.open_processor(address, dialect)
 
     def sink(
-        self, address: str | Sequence[str] | None = None, *, dialect: Dialect | None = None
+        self,
+        address: str | Sequence[str] | None = None,
+        *,
+        dialect: Dialect | None = None,
+        epoch_batches: int | None = EPOCH_BATCHES,
+        epoch_bytes: int | None = EPOCH_BYTES,
+        epoch_interval: float | None = EPOCH_INTERVAL,
+        whole_ledgers: bool = False,
+        on_ack: OnAck | None = None,
     ) -> AbstractAsyncContextManager[SinkClient]:
         """A sink: at `address`, or a healthy one that takes what this service gives.
 
@@ -295,16 +310,29 @@ class FlowctlSession(Inquiry):
         Of several addresses, or several that discovery finds, it is the one with the least in flight that answers.
         When it fails, the next epoch goes to another one.
 
+        Args:
+            epoch_batches, epoch_bytes, epoch_interval: an epoch ends by itself after so many batches, bytes or
+                seconds, whichever comes first, and never inside a ledger; with None for all it ends with `flush` alone.
+            whole_ledgers: wait for a later ledger or a `flush` before an epoch of events ends; otherwise an
+                `epoch_interval` without a batch is taken for the end of the ledger.
+            on_ack: awaited with each acknowledgement before the next epoch goes out: the place to save a checkpoint.
+
+        Raises:
+            ConfigError: if a limit is not above 0.
+
         Raises, on entering:
             PeerNotFoundError: if discovery finds none within `discover_timeout`.
             StreamError: if there is none at the address, or at any of them.
 
         Raises, on leaving:
-            StreamError: if the last epoch is not acknowledged.
+            StreamError: if an epoch is not acknowledged.
 
         Cancellation: abandons the open epoch.
         """
-        return self._life.peers.open_sink(address, dialect)
+        limits = EpochLimits(
+            batches=epoch_batches, bytes=epoch_bytes, interval=epoch_interval, whole_ledgers=whole_ledgers
+        )
+        return self._life.peers.open_sink(address, dialect, limits, on_ack)
 
 
 def _introduced(info: ServiceInfo, config: FlowctlConfig) -> ServiceInfo:

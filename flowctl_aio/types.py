@@ -204,6 +204,8 @@ class Ack:
         failed: rows it could not take.
         errors: a sentence for each failure the sink wants to tell.
         metadata: whatever else it says, such as the files it wrote.
+        first_cursor, last_cursor: the part of the ledger stream that the epoch covers, both included; None where
+            its batches do not say.
     """
 
     batches: int
@@ -211,6 +213,8 @@ class Ack:
     failed: int = 0
     errors: Sequence[str] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    first_cursor: Cursor | None = None
+    last_cursor: Cursor | None = None
 
 
 def health_of(number: int) -> Health:

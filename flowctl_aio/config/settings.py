@@ -224,6 +224,9 @@ class FlowctlConfig:
         str,
         Setting(LetterPlace(), "where `dead-letter` puts events: a file of JSON, a folder of Parquet files, or a sink"),
     ] = ""
+    state_file: Annotated[
+        str, Setting(_TEXT, "where a source keeps what its clients save there; empty for memory only")
+    ] = ""
     run_id: Annotated[str, Setting(_TEXT, "the run of a pipeline, as its runner counts it")] = ""
     attempt: Annotated[int, Setting(_COUNT, "how many times the runner has started this component, with this one")] = 1
     start_ledger: Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -16,7 +16,10 @@ from flowctl_aio.component import Source
 from flowctl_aio.driven import driven
 from flowctl_aio.serving.identity import classic_identity, v1_identity
 from flowctl_aio.serving.served import END, Served, next_of
+from flowctl_aio.serving.state import StateStore
+from flowctl_aio.streams.behind import rows_behind
 from flowctl_aio.streams.handshake import Role
+from flowctl_aio.streams.resume import cursor_of, start_behind
 from flowctl_aio.streams.source import END_KEY, NETWORK_KEY, RESUME_KEY, START_KEY
 from flowctl_aio.transport.server import ServerCall, ServerStreamMethod, Services, UnaryMethod
 from flowctl_aio.transport.status import Refused
@@ -34,8 +37,16 @@ def source_services(served: Served[Source]) -> Services:
     async def stream_events(request: wire.v1.StreamRequest, call: ServerCall) -> None:
         await _serve(served, call, Dialect.V1, request_from_v1(request))
 
-    async def no_state(request: Any) -> Any:
-        raise Refused("UNIMPLEMENTED", "this source keeps no state for its clients")
+    states = StateStore(served.config.state_file)
+
+    async def get_state(request: wire.v1.StateRequest) -> wire.v1.StateResponse:
+        kept = await states.get(request.key)
+        token = kept.values.get(RESUME_KEY, "")
+        return wire.v1.StateResponse(state=kept.values, resume_token=token, last_updated_unix=kept.updated)
+
+    async def save_state(request: wire.v1.SaveStateRequest) -> wire.Empty:
+        await states.save(request.key, dict(request.state))
+        return wire.Empty()
 
     return {
         "flowctl.LedgerSource": {
@@ -44,8 +55,8 @@ def source_services(served: Served[Source]) -> Services:
         },
         "flowctl.v1.SourceService": {
             "StreamEvents": ServerStreamMethod(stream_events, wire.v1.StreamRequest),
-            "GetState": UnaryMethod(no_state, wire.v1.StateRequest),
-            "SaveState": UnaryMethod(no_state, wire.v1.SaveStateRequest),
+            "GetState": UnaryMethod(get_state, wire.v1.StateRequest),
+            "SaveState": UnaryMethod(save_state, wire.v1.SaveStateRequest),
             **v1_identity(served),
         },
     }
@@ -73,7 +84,7 @@ def request_from_v1(request: wire.v1.StreamRequest) -> StreamRequest:
             start=_sequence(params, START_KEY),
             end=_sequence(params, END_KEY),
             network=params.pop(NETWORK_KEY, ""),
-            resume_token=request.resume_token,
+            resume_token=request.resume_token if request.resume else "",
             params=params,
         )
     )
@@ -132,11 +143,15 @@ async def _produce(
     """Drive the component's generator, in a task of its own: scopes that it holds over a yield stay here."""
     with send:
         try:
+            # A token of ours says where to begin; what it covers does not go out again. Others the component knows.
+            cursor = cursor_of(request.resume_token)
+            request = replace(request, start=start_behind(request, cursor))
             with served.guard():
                 produced = _iterable(served.component.stream(request))
             async with driven(produced) as iterator:
                 while (batch := await _timed(served, iterator)) is not END:
-                    await send.send(batch)
+                    if (later := rows_behind(batch, cursor)) is not None:
+                        await send.send(later)
             production.is_complete = True
         except Exception as error:  # noqa: BLE001 - raised behind the batches that came before it
             production.error = error

@@ -1,44 +1,55 @@
-"""The client of a sink: batches out, one acknowledgement an epoch back."""
+"""The client of a sink: batches out, one acknowledgement an epoch back, in order."""
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from google.protobuf.message import DecodeError
+from anyio.lowlevel import checkpoint
 
-from flowctl_aio import _wire as wire
-from flowctl_aio.batches import Batch
+from flowctl_aio.batches import Batch, EventBatch, LedgerBatch
 from flowctl_aio.config import FlowctlConfig
-from flowctl_aio.errors import FrameCorruptError, PeerError, StreamCancelledError, UsageError
-from flowctl_aio.observe import tracing
-from flowctl_aio.observe.calls import client_call
-from flowctl_aio.observe.tracing import Carrier
-from flowctl_aio.owner import OwnerTask, Started
-from flowctl_aio.streams.forms import encoder_for
-from flowctl_aio.streams.handshake import Peer, PeerHealth, Role, ask_health, own_offer
-from flowctl_aio.streams.send import BatchWriter
-from flowctl_aio.transport.call import Channel, open_call
-from flowctl_aio.types import Ack, Dialect
+from flowctl_aio.errors import UsageError
+from flowctl_aio.streams.acks import AckLog, Acks
+from flowctl_aio.streams.epoch import EpochLimits
+from flowctl_aio.streams.handshake import Peer, PeerHealth, Role, ask_health
+from flowctl_aio.streams.ingest import EpochCall, OnAck
+from flowctl_aio.transport.call import Channel
+from flowctl_aio.types import Ack
+
+# One at the sink, and one that is being taken meanwhile. The call of the second waits for the acknowledgement of the
+# first: a sink then sees batches in order, and commits them in order, whatever it does with them.
+MAX_EPOCHS = 2
 
 
 class SinkClient:
     """A sink at the other end of a channel; made by `session.sink()`.
 
-    Batches sent between two `flush` calls are one epoch: one call to the sink, acknowledged as a whole.
+    An epoch is one call to the sink, acknowledged as a whole. It ends with `flush`, or when it has enough batches,
+    bytes or seconds, then never inside a ledger.
 
     Attributes:
         peer: who it is, and what it can do.
-        last_ack: of the epoch flushed last; None before the first.
+        last_ack: of the epoch that was acknowledged last; None before the first.
     """
 
-    def __init__(self, channel: Channel, peer: Peer, config: FlowctlConfig) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        peer: Peer,
+        config: FlowctlConfig,
+        *,
+        limits: EpochLimits | None = None,
+        on_ack: OnAck | None = None,
+    ) -> None:
         self.peer = peer
         self.last_ack: Ack | None = None
         self._channel, self._config = channel, config
-        self._epoch: _EpochCall | None = None
-        self._aborted: Exception | None = None
+        self._limits, self._on_ack = limits or EpochLimits(), on_ack
+        self._epochs: list[EpochCall] = []
+        self._lost: list[EpochCall] = []  # they came behind one that failed, or were abandoned
+        self._log = AckLog()
+        self._unflushed: Ack | None = None
+        self._failure: Exception | None = None
+        self._ended: Exception | None = None
 
     async def health(self) -> PeerHealth:
         """How the sink is, by its own account.
@@ -54,155 +65,131 @@ class SinkClient:
         """Hand a batch over; returns when there is room for it, before the sink has seen it.
 
         Raises:
-            StreamError: if the epoch has failed; nothing of it is acknowledged.
-            UsageError: if a `flush` is under way, or was cancelled and not called again.
+            StreamError: if an epoch has failed since the last call; nothing behind `last_ack` is acknowledged.
+            UsageError: if it is no batch, or the client is closed.
 
         Cancellation: the batch is either handed over or not; the epoch goes on.
         """
-        if self._aborted is not None:
-            raise self._aborted
-        if self._epoch is None:
-            self._epoch = _EpochCall(self._channel, self.peer, self._config)
-        epoch = self._epoch
-        try:
-            await epoch.send(batch)
-        except UsageError:
-            raise
-        except Exception:
-            self._forget(epoch)
-            raise
+        if not isinstance(batch, LedgerBatch | EventBatch):
+            raise UsageError(f"a stream carries LedgerBatch and EventBatch, not {type(batch).__name__}")
+        await checkpoint()
+        while True:
+            self._check()
+            epoch = self._open_for(batch)
+            if epoch is not None and epoch.has_room:
+                epoch.take(batch)
+                return
+            await (self._epochs[0].join() if epoch is None else epoch.wait_room())
 
     async def flush(self) -> Ack | None:
-        """End the epoch and wait until the sink has acknowledged it; None if nothing was sent since the last.
+        """End the open epoch and wait until the sink has acknowledged all that was sent.
+
+        Returns:
+            The last acknowledgement since the `flush` before; None if nothing was sent since.
 
         Raises:
-            PeerError: if the sink refused the epoch.
+            PeerError: if the sink refused an epoch.
             StreamError: if it could not be asked; the epoch may or may not be durable.
 
-        Cancellation: the epoch goes on to its end; call `flush` again to hear of it.
+        Cancellation: the epochs go on to their ends; call `flush` again to hear of them.
         """
-        epoch = self._epoch
-        if epoch is None:
-            return None
-        try:
-            ack = await epoch.finish()
-        except Exception:
-            self._forget(epoch)
-            raise
-        self._forget(epoch)
-        self.last_ack = ack
+        self._check()
+        pending = tuple(self._epochs)
+        for epoch in pending:
+            epoch.seal()
+        for epoch in pending:
+            await epoch.join()
+        self._check()
+        ack, self._unflushed = self._unflushed, None
         return ack
 
-    async def abandon(self) -> None:
-        """Cancel the epoch: no end marker, so the sink commits nothing of it.
+    def acks(self) -> Acks:
+        """Every acknowledgement from now on, in order: `async for ack in sink.acks()`. Ends when the client closes."""
+        return self._log.listen()
 
-        Cancellation: the epoch is cancelled all the same.
+    async def settle(self) -> None:
+        """Wait until no epoch that has ended is without its answer; the open one goes on. Raises no failure.
+
+        Cancellation: safe at any point.
         """
-        epoch, self._epoch = self._epoch, None
-        if epoch is not None:
-            await epoch.cancel()
+        for epoch in tuple(self._epochs):
+            if epoch.is_sealed:
+                await epoch.join()
 
-    def abort(self, error: Exception) -> None:
-        """Cancel the epoch at once, and take no more; whoever waits for it gets `error`."""
-        self._aborted = error
-        if self._epoch is not None:
-            self._epoch.abort(error)
+    async def abandon(self) -> None:
+        """Cancel the epochs that are not acknowledged: no end marker, so the sink commits nothing of an open one.
 
-    def _forget(self, epoch: _EpochCall) -> None:
-        """The next batch opens an epoch of its own, unless another task has opened one already."""
-        if self._epoch is epoch:
-            self._epoch = None
-
-
-class _EpochCall:
-    """One `Ingest` or `Consume` call."""
-
-    def __init__(self, channel: Channel, peer: Peer, config: FlowctlConfig) -> None:
-        self._channel, self._peer, self._config = channel, peer, config
-        # Each batch comes with the trace context of whoever sent it: the task that writes knows none of that.
-        self._send: MemoryObjectSendStream[tuple[Batch, Carrier]]
-        self._receive: MemoryObjectReceiveStream[tuple[Batch, Carrier]]
-        # Full means that the sink is behind: `send` waits here, where a cancellation does no harm to the call.
-        self._send, self._receive = anyio.create_memory_object_stream[tuple[Batch, Carrier]](config.max_inflight)
-        self._owner = OwnerTask(self._main, name="flowctl_aio sink epoch")
-        self._ack: Ack | None = None
-        self._error: Exception | None = None
-        # Without a wait: who is cancelled while sending the first batch must find the epoch whole.
-        self._owner.start_nowait()
-
-    async def send(self, batch: Batch) -> None:
-        try:
-            await self._send.send((batch, getattr(batch, "trace", None) or tracing.current()))
-        except anyio.ClosedResourceError:
-            raise UsageError("the epoch is being flushed: call flush again, then send") from None
-        except anyio.BrokenResourceError:
-            await self._raise()
-
-    async def finish(self) -> Ack:
-        self._send.close()
-        await self._owner.join()
-        if self._ack is None:
-            await self._raise()
-        return self._ack
-
-    async def cancel(self) -> None:
-        self._owner.cancel()
-        self._send.close()
+        Cancellation: they are cancelled all the same.
+        """
+        self._failure = None
+        self._lost, self._epochs = [*self._lost, *self._epochs], []
+        for epoch in self._lost:
+            epoch.cancel()
         with anyio.CancelScope(shield=True):
-            await self._owner.join()
+            for epoch in tuple(self._lost):
+                await epoch.join()
+
+    async def aclose(self) -> None:
+        """Abandon what is not acknowledged, and take no more. May be called twice.
+
+        Cancellation: it is closed all the same.
+        """
+        self._ended = self._ended or UsageError("the client of this sink is closed")
+        try:
+            await self.abandon()
+        finally:
+            self._log.end()
 
     def abort(self, error: Exception) -> None:
-        self._error = error
-        self._owner.cancel()
+        """Cancel the epochs at once, and take no more; whoever waits for one gets `error`."""
+        self._ended = error
+        self._log.end(error)
+        for epoch in tuple(self._epochs):
+            epoch.cancel()
 
-    async def _raise(self) -> NoReturn:
-        self._send.close()
-        await self._owner.wait()
-        raise self._error or StreamCancelledError("the epoch is over", peer=self._peer.address)
+    def _check(self) -> None:
+        """Raise what went wrong behind the caller's back, once."""
+        if self._ended is not None:
+            raise self._ended
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
 
-    async def _main(self, started: Started) -> None:
-        method = Role.SINK.method(self._peer.dialect)
-        with self._receive, client_call(method, self._peer.address) as span:
-            metadata = (*own_offer(self._config).metadata, *span.metadata)
-            async with open_call(self._channel, method, answers=False, metadata=metadata) as call:
-                encoder = encoder_for(Role.SINK.envelope(self._peer.dialect), self._peer.offer, self._config)
-                writer = BatchWriter(call.write, encoder, call=span.carrier)
-                started()
-                try:
-                    async for batch, trace in self._receive:
-                        await writer.send(batch, parent=trace)
-                    await writer.end()
-                    await call.done_writing()
-                except StreamCancelledError:
-                    if call.is_over():
-                        # It answered before the end. If that was a refusal, this says so.
-                        _ack_from_wire(await call.result(), self._peer, writer)
-                    raise
-                self._ack = _ack_from_wire(await call.result(), self._peer, writer)
+    def _open_for(self, batch: Batch) -> EpochCall | None:
+        """The epoch that `batch` belongs to; None while as many as may be are on their way."""
+        last = self._epochs[-1] if self._epochs else None
+        if last is not None and not last.is_sealed:
+            if not (last.tally.is_due(self._limits, anyio.current_time()) and last.tally.ends_before(batch)):
+                return last
+            last.seal()
+        if len(self._epochs) >= MAX_EPOCHS:
+            return None
+        epoch = EpochCall(
+            self._channel,
+            self.peer,
+            self._config,
+            self._limits,
+            before=last,
+            on_ack=self._on_ack,
+            settled=self._settled,
+        )
+        self._epochs.append(epoch)
+        return epoch
 
-
-def _ack_from_wire(raw: bytes, peer: Peer, writer: BatchWriter) -> Ack:
-    try:
-        if peer.dialect is Dialect.V1:
-            response = wire.v1.ConsumeResponse.FromString(raw)
-            return Ack(
-                batches=writer.batches,
-                rows=response.events_consumed,
-                failed=response.events_failed,
-                errors=tuple(response.errors),
-            )
-        message = wire.SinkAck.FromString(raw)
-    except DecodeError as error:
-        raise FrameCorruptError("the sink's acknowledgement cannot be read") from error
-    metadata = dict(message.metadata)
-    if not message.success:
-        raise PeerError(f"the sink refused the epoch ({message.error})", peer=peer.address, details=message.error)
-    # A stranger counts nothing: what it acknowledged is what was sent.
-    counts = {key: metadata.pop(key, "") for key in ("batches", "rows", "failed")}
-    batches, rows, failed = (int(text) if text.isascii() and text.isdigit() else None for text in counts.values())
-    return Ack(
-        batches=writer.batches if batches is None else batches,
-        rows=writer.rows if rows is None else rows,
-        failed=failed or 0,
-        metadata=metadata,
-    )
+    def _settled(self, epoch: EpochCall, ack: Ack | None) -> None:
+        if epoch in self._lost:
+            self._lost.remove(epoch)
+            return
+        if epoch not in self._epochs:
+            return
+        self._epochs.remove(epoch)
+        if ack is not None:
+            self.last_ack = self._unflushed = ack
+            self._log.tell(ack)
+        elif self._ended is None and epoch.error is not None:
+            self._failure = epoch.error
+            self._log.tell(epoch.error)
+            # What comes behind a gap must not be committed: they fail with the one they wait for.
+            self._lost, self._epochs = [*self._lost, *self._epochs], []
+            for later in self._lost:
+                later.seal()

@@ -1,0 +1,57 @@
+"""Write a small file so that its readers find the old content or the new one, never a part, also after a crash."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import anyio.to_thread
+
+
+async def write_durably(path: Path, content: bytes) -> None:
+    """Replace the content of `path`; when this returns it is on the disk.
+
+    Raises:
+        OSError: if it cannot be written; the old content is then still there.
+
+    Cancellation: waits until the file is written.
+    """
+    await anyio.to_thread.run_sync(_write, path, content)
+
+
+async def read_bounded(path: Path, limit: int) -> bytes | None:
+    """The content of `path`, None if there is no such file; at most `limit` bytes and one more.
+
+    Raises:
+        OSError: if it cannot be read.
+
+    Cancellation: safe at any point.
+    """
+    return await anyio.to_thread.run_sync(_read, path, limit)
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name, too, has to outlive a crash
+    finally:
+        os.close(folder)
+
+
+def _read(path: Path, limit: int) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except FileNotFoundError:
+        return None

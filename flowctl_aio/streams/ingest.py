@@ -1,0 +1,217 @@
+"""One epoch on its way to a sink: what was taken for it, its call, and the sink's answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import anyio
+from google.protobuf.message import DecodeError
+
+from flowctl_aio import _wire as wire
+from flowctl_aio.batches import Batch
+from flowctl_aio.config import FlowctlConfig
+from flowctl_aio.errors import FrameCorruptError, PeerError, StreamCancelledError
+from flowctl_aio.observe import tracing
+from flowctl_aio.observe.calls import client_call
+from flowctl_aio.observe.tracing import Carrier
+from flowctl_aio.owner import OwnerTask, Started, lone
+from flowctl_aio.streams.epoch import EpochLimits, EpochTally
+from flowctl_aio.streams.forms import encoder_for
+from flowctl_aio.streams.handshake import Peer, Role, own_offer
+from flowctl_aio.streams.send import BatchWriter
+from flowctl_aio.transport.call import Channel, StreamCall, open_call
+from flowctl_aio.types import Ack, Dialect
+
+# Called with an acknowledgement, before the next epoch goes out.
+OnAck: TypeAlias = Callable[[Ack], Awaitable[None]]
+
+
+class EpochCall:
+    """One `Ingest` or `Consume` call.
+
+    Args:
+        before: the epoch before this one, if that is not acknowledged yet: this one's call waits for it.
+        on_ack: awaited with the acknowledgement; only then is the epoch settled.
+        settled: told of the end, with the acknowledgement or what went wrong.
+
+    Attributes:
+        is_sealed: whether it takes no more; its end marker goes out behind what it has.
+        error: why it failed.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        peer: Peer,
+        config: FlowctlConfig,
+        limits: EpochLimits,
+        *,
+        before: EpochCall | None,
+        on_ack: OnAck | None,
+        settled: Callable[[EpochCall, Ack | None], None],
+    ) -> None:
+        self._channel, self._peer, self._config, self._limits = channel, peer, config, limits
+        self._before, self._on_ack, self._settled = before, on_ack, settled
+        self.tally = EpochTally(anyio.current_time())
+        self.is_sealed = self._is_cancelled = False
+        self.error: Exception | None = None
+        # Each batch comes with the trace context of whoever sent it: the task that writes knows none of that.
+        self._waiting: deque[tuple[Batch, Carrier]] = deque()
+        self._came, self._noted, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._owner = OwnerTask(self._main, name="flowctl_aio sink epoch")
+        # Without a wait: who is cancelled while sending the first batch must find the epoch whole.
+        self._owner.start_nowait()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a batch may be taken now. Full means that the sink is behind, and whoever sends waits."""
+        return len(self._waiting) < self._config.max_inflight
+
+    def take(self, batch: Batch) -> None:
+        """Take a batch, to be called only while there is room; an epoch that is full now may end with it."""
+        self._waiting.append((batch, batch.trace or tracing.current()))
+        self.tally.note(batch, anyio.current_time())
+        self._came.set()
+        self._noted.set()
+        if self.tally.is_full(self._limits) and self.tally.is_between:
+            self.seal()
+
+    async def wait_room(self) -> None:
+        """Return when there may be room again, or there will never be.
+
+        Cancellation: safe at any point.
+        """
+        self._room.clear()
+        await self._room.wait()
+
+    def seal(self) -> None:
+        """Take no more; the epoch ends with what it has. May be called twice."""
+        self.is_sealed = True
+        self._came.set()
+        self._noted.set()
+        self._room.set()
+
+    def cancel(self) -> None:
+        """End the call without its end marker, so that the sink commits nothing of it."""
+        self._is_cancelled = True
+        self._owner.cancel()
+        self.seal()
+
+    async def join(self) -> None:
+        """Return when it is over, well or not.
+
+        Cancellation: the epoch goes on.
+        """
+        await self._owner.join()
+
+    async def _main(self, started: Started) -> None:
+        ack: Ack | None = None
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._keep_time)
+                if self._before is not None:
+                    await self._wait_for(self._before)
+                started()
+                taken = await self._run_call()
+                if self._on_ack is not None:
+                    await self._on_ack(taken)
+                ack = taken
+                group.cancel_scope.cancel()
+        except Exception as error:  # noqa: BLE001 - whoever sends, flushes or listens raises it
+            fault = lone(error)
+            self.error = fault if isinstance(fault, Exception) else error
+        finally:
+            if ack is None and self.error is None:
+                self.error = StreamCancelledError("the epoch was abandoned", peer=self._peer.address)
+            self.seal()
+            self._waiting.clear()
+            self._settled(self, ack)
+
+    async def _wait_for(self, before: EpochCall) -> None:
+        await before.join()
+        self._before = None  # or each epoch would keep all those before it
+        if before.error is not None:
+            raise before.error
+
+    async def _keep_time(self) -> None:
+        """End the epoch when its time is up, whether or not somebody sends."""
+        while not self.is_sealed:
+            due = self.tally.due_at(self._limits)
+            if due is None:
+                self._noted.clear()
+                await self._noted.wait()
+            elif due > anyio.current_time():
+                await anyio.sleep_until(due)
+            else:
+                self.seal()
+
+    async def _run_call(self) -> Ack:
+        method = Role.SINK.method(self._peer.dialect)
+        with client_call(method, self._peer.address) as span:
+            metadata = (*own_offer(self._config).metadata, *span.metadata)
+            async with open_call(self._channel, method, answers=False, metadata=metadata) as call:
+                encoder = encoder_for(Role.SINK.envelope(self._peer.dialect), self._peer.offer, self._config)
+                writer = BatchWriter(call.write, encoder, call=span.carrier)
+                try:
+                    await self._write(writer, call)
+                except StreamCancelledError:
+                    if call.is_over():
+                        # It answered before the end. If that was a refusal, this says so.
+                        ack_from_wire(await call.result(), self._peer, writer, self.tally)
+                    raise
+                return ack_from_wire(await call.result(), self._peer, writer, self.tally)
+
+    async def _write(self, writer: BatchWriter, call: StreamCall) -> None:
+        while self._waiting or not self.is_sealed:
+            if not self._waiting:
+                self._came.clear()
+                await self._came.wait()
+                continue
+            batch, trace = self._waiting.popleft()
+            self._room.set()
+            await writer.send(batch, parent=trace)
+        if self._is_cancelled:
+            # A task that was about to run does so before it is cancelled, and this marker would commit the epoch.
+            raise StreamCancelledError("the epoch was abandoned", peer=self._peer.address)
+        await writer.end()
+        await call.done_writing()
+
+
+def ack_from_wire(raw: bytes, peer: Peer, writer: BatchWriter, tally: EpochTally) -> Ack:
+    """The sink's answer, of whichever dialect.
+
+    Raises:
+        FrameCorruptError: if it cannot be read.
+        PeerError: if it is a refusal.
+    """
+    try:
+        if peer.dialect is Dialect.V1:
+            response = wire.v1.ConsumeResponse.FromString(raw)
+            return Ack(
+                batches=writer.batches,
+                rows=response.events_consumed,
+                failed=response.events_failed,
+                errors=tuple(response.errors),
+                first_cursor=tally.first,
+                last_cursor=tally.last,
+            )
+        message = wire.SinkAck.FromString(raw)
+    except DecodeError as error:
+        raise FrameCorruptError("the sink's acknowledgement cannot be read") from error
+    metadata = dict(message.metadata)
+    if not message.success:
+        raise PeerError(f"the sink refused the epoch ({message.error})", peer=peer.address, details=message.error)
+    # A stranger counts nothing: what it acknowledged is what was sent.
+    counts = {key: metadata.pop(key, "") for key in ("batches", "rows", "failed")}
+    batches, rows, failed = (int(text) if text.isascii() and text.isdigit() else None for text in counts.values())
+    return Ack(
+        batches=writer.batches if batches is None else batches,
+        rows=writer.rows if rows is None else rows,
+        failed=failed or 0,
+        metadata=metadata,
+        first_cursor=tally.first,
+        last_cursor=tally.last,
+    )
