@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from flowctl_aio.control.records.chunks import VerificationError as VerificationError
     from flowctl_aio.errors import BadEventsError as BadEventsError
     from flowctl_aio.errors import FlowctlError as FlowctlError
+    from flowctl_aio.pipeline import FileCheckpoint as FileCheckpoint
     from flowctl_aio.pipeline import Pipeline as Pipeline
     from flowctl_aio.pipeline import Progress as Progress
+    from flowctl_aio.pipeline import SourceCheckpoint as SourceCheckpoint
     from flowctl_aio.plane import EmbeddedControlPlane as EmbeddedControlPlane
     from flowctl_aio.provider import MetricsProvider as MetricsProvider
     from flowctl_aio.security import Admission as Admission
@@ -67,6 +69,7 @@ _HOMES = {
     "Event": "types",
     "EventBatch": "batches",
     "FailureClass": "control.records.chunks",
+    "FileCheckpoint": "pipeline",
     "FlowctlConfig": "config",
     "FlowctlError": "errors",
     "FlowctlSession": "session",
@@ -87,6 +90,7 @@ _HOMES = {
     "Sink": "component",
     "Snapshot": "control.discovery.watch",
     "Source": "component",
+    "SourceCheckpoint": "pipeline",
     "State": "control.lifecycle",
     "StreamRequest": "types",
     "VerificationError": "control.records.chunks",

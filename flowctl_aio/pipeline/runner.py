@@ -7,16 +7,23 @@ as batches, and the sink's acknowledgements tell how far the pipeline has come f
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
-
-import anyio
+from os import PathLike
+from typing import TypeAlias
 
 from flowctl_aio.batches import Batch, LedgerBatch
+from flowctl_aio.pipeline.checkpoint import FileCheckpoint, SourceCheckpoint
 from flowctl_aio.session import FlowctlSession
+from flowctl_aio.streams.epoch import EPOCH_BATCHES, EPOCH_BYTES, EPOCH_INTERVAL
+from flowctl_aio.streams.resume import Checkpoint
 from flowctl_aio.streams.sink import SinkClient
+from flowctl_aio.streams.source import SourceClient
 from flowctl_aio.streams.stream import BatchStream
 from flowctl_aio.types import Ack, Cursor, LedgerRange
+
+# A file, the source, or anything else that keeps a cursor.
+CheckpointPlace: TypeAlias = str | PathLike[str] | Checkpoint | SourceCheckpoint
 
 
 @dataclass(slots=True)
@@ -27,7 +34,8 @@ class Progress:
         ledgers, batches_in, bytes_in: taken from the source.
         batches_out, rows_out: given to the sink.
         rows_acknowledged, epochs, acks: what the sink has made durable.
-        cursor: everything up to here, included, is durable; None before the first acknowledgement.
+        cursor: everything up to here, included, is durable; None before the first acknowledgement, unless a
+            checkpoint says more.
     """
 
     ledgers: int = 0
@@ -48,8 +56,10 @@ class Pipeline:
         session: who drives; its event types choose the peers where no address is given.
         source, sink: address of the peer; None to discover it.
         processors: addresses, in order; None to discover one. Empty for a source straight into a sink.
-        epoch_batches, epoch_interval: an epoch ends after so many batches or seconds, whichever comes first,
-            and never inside a ledger.
+        epoch_batches, epoch_bytes, epoch_interval: an epoch ends after so many batches, bytes or seconds, whichever
+            comes first, and never inside a ledger; None for no such limit.
+        checkpoint: path of a file, or where else to keep how far the pipeline has come: it starts behind that, and
+            moves it after each acknowledgement, before the next epoch goes to the sink.
         on_progress: called after each batch and each acknowledgement; must be quick.
         on_batch: called with each batch that goes to the sink; must be quick.
     """
@@ -61,19 +71,23 @@ class Pipeline:
         source: str | None = None,
         processors: Sequence[str | None] = (None,),
         sink: str | None = None,
-        epoch_batches: int = 64,
-        epoch_interval: float = 10.0,
+        epoch_batches: int | None = EPOCH_BATCHES,
+        epoch_bytes: int | None = EPOCH_BYTES,
+        epoch_interval: float | None = EPOCH_INTERVAL,
+        checkpoint: CheckpointPlace | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         on_batch: Callable[[Batch], None] | None = None,
     ) -> None:
         self.progress = Progress()
         self._session = session
         self._source, self._processors, self._sink = source, processors, sink
-        self._epoch_batches, self._epoch_interval = epoch_batches, epoch_interval
+        self._epoch_batches, self._epoch_bytes, self._epoch_interval = epoch_batches, epoch_bytes, epoch_interval
+        self._place = FileCheckpoint(checkpoint) if isinstance(checkpoint, str | PathLike) else checkpoint
+        self._checkpoint: Checkpoint | None = None
         self._on_progress, self._on_batch = on_progress, on_batch
 
     async def run(self, ledgers: LedgerRange, *, network: str = "") -> Progress:
-        """Run to the end of the range.
+        """Run to the end of the range, from its start or from behind the checkpoint.
 
         Returns:
             What was done; everything in it is acknowledged.
@@ -81,12 +95,15 @@ class Pipeline:
         Raises:
             PeerNotFoundError: if a peer cannot be discovered.
             StreamError: if a peer fails; what `progress.cursor` covers is durable all the same.
+            ConfigError: if the checkpoint is none.
+            OSError: if it cannot be read or written.
 
         Cancellation: abandons the open epoch, which the sink then forgets.
         """
         async with AsyncExitStack() as stack:
             source = await stack.enter_async_context(self._session.source(self._source))
-            sink = await stack.enter_async_context(self._session.sink(self._sink))
+            await self._find_checkpoint(source)
+            sink = await stack.enter_async_context(self._open_sink())
             inputs = source.stream(ledgers.first, ledgers.last, network=network)
             flow: AsyncIterable[Batch] = self._counted(inputs)
             for address in self._processors:
@@ -105,56 +122,49 @@ class Pipeline:
             self._tell()
             yield batch
 
+    async def _find_checkpoint(self, source: SourceClient) -> None:
+        place = self._place
+        self._checkpoint = place.at(source) if isinstance(place, SourceCheckpoint) else place
+        if self._checkpoint is not None:
+            source.resume = self.progress.cursor = await self._checkpoint.load()
+
+    def _open_sink(self) -> AbstractAsyncContextManager[SinkClient]:
+        return self._session.sink(
+            self._sink,
+            epoch_batches=self._epoch_batches,
+            epoch_bytes=self._epoch_bytes,
+            epoch_interval=self._epoch_interval,
+            # The cursor of an epoch that ended inside a ledger would skip the rest of it.
+            whole_ledgers=True,
+            on_ack=self._note,
+        )
+
     async def _pour(self, flow: AsyncIterable[Batch], sink: SinkClient) -> None:
-        epoch = _OpenEpoch(anyio.current_time())
-        async for batch in flow:
-            if self._is_due(epoch) and epoch.ends_before(batch):
-                await self._flush(sink, epoch)
-                epoch = _OpenEpoch(anyio.current_time())
-            await sink.send(batch)
-            epoch.note(batch)
-            self.progress.batches_out += 1
-            self.progress.rows_out += len(batch)
-            if self._on_batch is not None:
-                self._on_batch(batch)
-            self._tell()
-        await self._flush(sink, epoch)
+        try:
+            async for batch in flow:
+                await sink.send(batch)
+                self.progress.batches_out += 1
+                self.progress.rows_out += len(batch)
+                if self._on_batch is not None:
+                    self._on_batch(batch)
+                self._tell()
+        except Exception:
+            # An epoch that has ended is committed, or not; the progress shall tell which.
+            await sink.settle()
+            raise
+        await sink.flush()
 
-    def _is_due(self, epoch: _OpenEpoch) -> bool:
-        return epoch.batches >= self._epoch_batches or anyio.current_time() - epoch.began >= self._epoch_interval
-
-    async def _flush(self, sink: SinkClient, epoch: _OpenEpoch) -> None:
-        ack = await sink.flush()
-        if ack is None:
-            return
+    async def _note(self, ack: Ack) -> None:
+        """Move the checkpoint; only then does the next epoch go out, so that never more than one is done again."""
+        cursor = ack.last_cursor or self.progress.cursor
+        if self._checkpoint is not None and cursor is not None:
+            await self._checkpoint.save(cursor)
         self.progress.epochs += 1
         self.progress.rows_acknowledged += ack.rows
         self.progress.acks.append(ack)
-        self.progress.cursor = epoch.last or self.progress.cursor
+        self.progress.cursor = cursor
         self._tell()
 
     def _tell(self) -> None:
         if self._on_progress is not None:
             self._on_progress(self.progress)
-
-
-@dataclass(slots=True)
-class _OpenEpoch:
-    began: float
-    batches: int = 0
-    last: Cursor | None = None
-    is_whole: bool = True
-
-    def note(self, batch: Batch) -> None:
-        """Count a batch that was sent."""
-        self.batches += 1
-        self.last = batch.last_cursor or self.last
-        self.is_whole = batch.last_cursor is not None or batch.first_cursor is None
-
-    def ends_before(self, batch: Batch) -> bool:
-        """Whether all that was sent is whole, and `batch` belongs to later ledgers only.
-
-        A batch that is too large for one message comes in parts, of which only the last one says how far
-        the whole went. A sink that replaces what it has of a ledger must get them in one epoch.
-        """
-        return self.is_whole and (batch.first_cursor is None or self.last is None or batch.first_cursor > self.last)
