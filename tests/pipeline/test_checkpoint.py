@@ -67,7 +67,7 @@ async def _nothing():
 
 
 @pytest.mark.parametrize("place", ["file", "source"])
-async def test_a_pipeline_that_is_killed_anywhere_does_at_most_one_epoch_again(serve, tmp_path, place):
+async def test_a_pipeline_that_is_killed_anywhere_does_at_most_one_epoch_again(serve, tmp_path, until, place):
     chance = random.Random(place)
     table, ledgers = Table(), Ledgers(pause=0.001)
     source, sink = await serve(ledgers), await serve(table)
@@ -88,9 +88,7 @@ async def test_a_pipeline_that_is_killed_anywhere_does_at_most_one_epoch_again(s
             table.before = kill if where == "before" else _nothing
             table.after = kill if where == "after" else _nothing
             if where == "anywhere":
-                with anyio.fail_after(20):
-                    while len(ledgers.starts) < 4:
-                        await anyio.sleep(0.001)
+                await until(lambda: len(ledgers.starts) >= 4)
                 await anyio.sleep(chance.uniform(0, 0.03))
                 process.kill()
             with anyio.fail_after(20):
