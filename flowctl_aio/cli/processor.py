@@ -27,6 +27,7 @@ def processor(
         OnBadLedger, Parameter(help="What a ledger that cannot be read does: stop the stream, or go into --quarantine.")
     ] = "stop",
     quarantine: Annotated[str | None, Parameter(help="Folder for such ledgers.")] = None,
+    processes: Annotated[int | None, Parameter(help="Worker processes that parse; 0 for a thread [0].")] = None,
     wanted: FilterOptions | None = None,
     service: ServiceOptions | None = None,
 ) -> None:
@@ -42,7 +43,12 @@ def processor(
 
     async def make(config: FlowctlConfig) -> TtpArrowProcessor:
         return TtpArrowProcessor(
-            network, mode=mode, filter=filtered, on_bad_ledger=on_bad_ledger, quarantine=quarantine
+            network,
+            mode=mode,
+            filter=filtered,
+            on_bad_ledger=on_bad_ledger,
+            quarantine=quarantine,
+            processes=settings.processes if processes is None else processes,
         )
 
     asyncio.run(run_service(service, NAME, component_id, make, own.notes))
