@@ -131,7 +131,9 @@ def main() -> None:
     """Work until standard input ends. What user code prints goes to standard error."""
     global _am_i_one
     _am_i_one = True
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which drains first
+    # Ctrl-C and a service manager reach it too; but its parent drains first, and takes it along.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     requests, answers = io.FileIO(os.dup(0), "rb"), io.FileIO(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

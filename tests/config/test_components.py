@@ -38,6 +38,7 @@ SPECIAL = {
     "health_port": "1",
     "concurrent_readers": "5",
     "writer_threads": "5",
+    "processes": "2",
     "processor_threads": "5",
     "compute_threads": "5",
     "asset_filters": "native, USDC",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from anyio import CapacityLimiter, to_thread
 
@@ -17,6 +16,7 @@ from flowctl_aio.components.stellar.transfers import (
     KINDS,
     LedgerTransfers,
     Mode,
+    Row,
     TransferFilter,
     rows_to_batch,
     token_transfers,
@@ -24,6 +24,7 @@ from flowctl_aio.components.stellar.transfers import (
 from flowctl_aio.errors import ConfigError, LedgerDecodeError, SchemaMismatchError
 from flowctl_aio.service import STELLAR_LEDGER_EVENT_TYPE, TTP_EVENT_TYPE, build_ttp_processor_metadata
 
+from .found import Counts, Found
 from .quarantine import Quarantine
 
 OnBadLedger = Literal["stop", "quarantine"]
@@ -44,6 +45,7 @@ class TtpArrowProcessor(Processor):
         quarantine: the folder for such ledgers.
         check_balances: whether a ledger is also one that cannot be read if the transfers of a transaction do not add up
             to the changes of its ledger entries.
+        processes: worker processes that parse; 0 for a thread of this one, beside its loop.
 
     Raises:
         ConfigError: if the network is unknown, or the policy and the folder do not fit each other.
@@ -65,6 +67,7 @@ class TtpArrowProcessor(Processor):
         on_bad_ledger: OnBadLedger = "stop",
         quarantine: str | Path | None = None,
         check_balances: bool = False,
+        processes: int = 0,
         component_id: str = "ttp-arrow-processor",
     ) -> None:
         if on_bad_ledger not in get_args(OnBadLedger):
@@ -72,6 +75,7 @@ class TtpArrowProcessor(Processor):
         if (on_bad_ledger == "quarantine") is not (quarantine is not None):
             raise ConfigError("on_bad_ledger is quarantine where a quarantine folder is given, and only there")
         self.component_id = component_id
+        self.processes = processes
         self.passphrase = passphrase_of(network)
         self.mode: Mode = mode
         self.check_balances = check_balances
@@ -80,9 +84,8 @@ class TtpArrowProcessor(Processor):
         self.metadata = build_ttp_processor_metadata(self.passphrase, self.filter.kinds or KINDS, {"mode": mode})
         self._born = time.monotonic()
         self._limiter = CapacityLimiter(1)  # parsing holds the GIL: a second thread would only wait
-        self._ledgers = self._transactions = self._operations = self._events = self._batches = self._current = 0
-        self._filtered = self._quarantined = 0
-        self._uncovered: Counter[str] = Counter()
+        self._counts = Counts()
+        self._batches = self._quarantined = 0
 
     async def process(self, batch: LedgerBatch | EventBatch) -> EventBatch:
         """The transfers of a batch's ledgers. A batch without any has no rows, and still tells how far it comes.
@@ -93,32 +96,43 @@ class TtpArrowProcessor(Processor):
 
         Cancellation: the ledgers under way are parsed to their end in their thread, and dropped.
         """
-        if not isinstance(batch, LedgerBatch):
-            raise SchemaMismatchError(expected="raw_ledger@1", found=batch.schema_name or "events")
         # Parsing is work of milliseconds a ledger: in a thread, the loop and its heartbeats stay awake.
-        return await to_thread.run_sync(self._transfers, batch, limiter=self._limiter)
+        return await self.worked(batch, await to_thread.run_sync(self.work, batch, limiter=self._limiter))
 
     def metrics(self) -> Mapping[str, float]:
-        uptime = time.monotonic() - self._born
+        uptime, counts = time.monotonic() - self._born, self._counts
         return {
-            "ledgers_processed_total": self._ledgers,
-            "transactions_processed_total": self._transactions,
-            "operations_processed_total": self._operations,
-            "events_extracted_total": self._events,
-            "events_processed_total": self._events,
-            "events_filtered_total": self._filtered,
+            "ledgers_processed_total": counts.ledgers,
+            "transactions_processed_total": counts.transactions,
+            "operations_processed_total": counts.operations,
+            "events_extracted_total": counts.events,
+            "events_processed_total": counts.events,
+            "events_filtered_total": counts.filtered,
             "ledgers_quarantined_total": self._quarantined,
             "batches_generated_total": self._batches,
-            "last_processed_ledger": self._current,
-            "events_per_second": self._events / uptime if uptime else 0.0,
+            "last_processed_ledger": counts.last_ledger,
+            "events_per_second": counts.events / uptime if uptime else 0.0,
             # Operations that move tokens by rules that are not written yet: anything but 0 means missing rows.
-            "uncovered_operations_total": sum(self._uncovered.values()),
-            **{f"uncovered_{name}_total": count for name, count in self._uncovered.items()},
+            "uncovered_operations_total": sum(counts.uncovered.values()),
+            **{f"uncovered_{name}_total": count for name, count in counts.uncovered.items()},
         }
 
-    def _transfers(self, batch: LedgerBatch) -> EventBatch:
-        rows = []
-        for ledger in batch:
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process gets; a limiter belongs to its loop, and none has one."""
+        return {**self.__dict__, "_limiter": None}
+
+    def work(self, batch: LedgerBatch | EventBatch) -> Found:
+        """What is in a batch's ledgers. Touches nothing of the processor: it may be a worker's copy.
+
+        Raises:
+            SchemaMismatchError: if the batch holds something else than ledgers.
+            LedgerDecodeError: if a ledger is of another network, or cannot be read and there is no quarantine.
+        """
+        if not isinstance(batch, LedgerBatch):
+            raise SchemaMismatchError(expected="raw_ledger@1", found=batch.schema_name or "events")
+        rows: list[Row] = []
+        counts, bad = Counts(), []
+        for number, ledger in enumerate(batch):
             if ledger.network and passphrase_of(ledger.network) != self.passphrase:
                 raise LedgerDecodeError(
                     f"it is of {ledger.network!r}, and the processor reads {self.passphrase!r}", ledger=ledger.sequence
@@ -128,22 +142,40 @@ class TtpArrowProcessor(Processor):
             except LedgerDecodeError as error:
                 if self.quarantine is None:
                     raise
-                path = self.quarantine.keep(ledger.sequence, ledger.xdr, error)
-                self._quarantined += 1
-                _log.warning("%s; it is kept as %s, and its transfers are missing", error, path)
+                bad.append((number, error))
                 continue
-            self._count(transfers)
+            counts.note(transfers)
             rows.extend(transfers.rows)
-        self._batches += 1
         found = rows_to_batch(rows)
         wanted = self.filter.apply(found)
-        self._filtered += found.num_rows - wanted.num_rows
-        return EventBatch(
-            wanted,
-            event_type=TTP_EVENT_TYPE,
-            first_cursor=batch.first_cursor,
-            last_cursor=batch.last_cursor,
+        counts.filtered = found.num_rows - wanted.num_rows
+        events = EventBatch(
+            wanted, event_type=TTP_EVENT_TYPE, first_cursor=batch.first_cursor, last_cursor=batch.last_cursor
         )
+        return Found(events, counts, bad)
+
+    async def worked(self, batch: LedgerBatch | EventBatch, answer: Found) -> EventBatch:
+        """The transfers, once they are counted, and the ledgers that could not be read are in quarantine.
+
+        Raises:
+            LedgerDecodeError: if there is no room in it.
+
+        Cancellation: a ledger under way is still kept.
+        """
+        if answer.bad:
+            await to_thread.run_sync(self._keep, batch, answer.bad, limiter=self._limiter)
+        self._counts.add(answer.counts)
+        self._batches += 1
+        return answer.events
+
+    def _keep(self, batch: LedgerBatch | EventBatch, bad: Sequence[tuple[int, LedgerDecodeError]]) -> None:
+        assert isinstance(batch, LedgerBatch)
+        assert self.quarantine is not None
+        for number, error in bad:
+            (ledger,) = batch.slice(number, 1)
+            path = self.quarantine.keep(ledger.sequence, ledger.xdr, error)
+            self._quarantined += 1
+            _log.warning("%s; it is kept as %s, and its transfers are missing", error, path)
 
     def _read(self, ledger: RawLedger) -> LedgerTransfers:
         transfers = token_transfers(
@@ -152,11 +184,3 @@ class TtpArrowProcessor(Processor):
         if transfers.ledger != ledger.sequence:
             raise LedgerDecodeError(f"its header says that it is ledger {transfers.ledger}", ledger=ledger.sequence)
         return transfers
-
-    def _count(self, transfers: LedgerTransfers) -> None:
-        self._ledgers += 1
-        self._transactions += transfers.transactions
-        self._operations += transfers.operations
-        self._events += len(transfers.rows)
-        self._current = transfers.ledger
-        self._uncovered.update(transfers.uncovered)
