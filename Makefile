@@ -31,6 +31,7 @@ generate: .venv-gen/ready
 benchmarks: .venv/ready
 	$(BIN)/python -m benchmarks.events --quick
 	$(BIN)/python -m benchmarks.ledgers --quick
+	$(BIN)/python -m benchmarks.latency --quick
 	$(BIN)/python -m benchmarks.heartbeat --quick
 	$(BIN)/python -m benchmarks.plane --quick
 
