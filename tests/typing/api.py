@@ -53,6 +53,23 @@ class Yields(Processor):
         yield EventBatch.from_events([])
 
 
+class Keyed(Returns):
+    concurrency, order = 4, "completion"
+
+    def key(self, batch: Batch) -> str:
+        return batch.event_type
+
+
+class Computes(Processor):
+    processes = 2
+
+    def work(self, batch: Batch) -> tuple[EventBatch, int]:
+        return EventBatch.from_events([]), len(batch)
+
+    async def worked(self, batch: Batch, answer: tuple[EventBatch, int]) -> EventBatch:
+        return answer[0]
+
+
 class Table(Sink):
     async def consume(self, batch: Batch, epoch: Epoch) -> None:
         assert_type(epoch.rows, int)
