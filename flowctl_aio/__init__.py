@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     from flowctl_aio.serving.dead_letters import DeadLetter as DeadLetter
     from flowctl_aio.serving.dead_letters import read_dead_letters as read_dead_letters
     from flowctl_aio.session import FlowctlSession as FlowctlSession
+    from flowctl_aio.streams.acks import Acks as Acks
+    from flowctl_aio.streams.behind import rows_behind as rows_behind
+    from flowctl_aio.streams.resume import Checkpoint as Checkpoint
+    from flowctl_aio.streams.resume import ResumingStream as ResumingStream
+    from flowctl_aio.streams.source import SourceState as SourceState
     from flowctl_aio.transport.malloc import tune_malloc as tune_malloc
     from flowctl_aio.transport.trunk import PoolStats as PoolStats
     from flowctl_aio.types import Ack as Ack
@@ -56,11 +61,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Ack": "types",
+    "Acks": "streams.acks",
     "Added": "control.discovery.changes",
     "Admission": "security",
     "BadEventsError": "errors",
     "Batch": "batches",
     "Changed": "control.discovery.changes",
+    "Checkpoint": "streams.resume",
     "Cursor": "types",
     "DeadLetter": "serving.dead_letters",
     "Dialect": "types",
@@ -83,6 +90,7 @@ _HOMES = {
     "Progress": "pipeline",
     "RawLedger": "types",
     "Removed": "control.discovery.changes",
+    "ResumingStream": "streams.resume",
     "ServerTls": "security",
     "ServiceInfo": "types",
     "ServiceStatus": "types",
@@ -91,10 +99,12 @@ _HOMES = {
     "Snapshot": "control.discovery.watch",
     "Source": "component",
     "SourceCheckpoint": "pipeline",
+    "SourceState": "streams.source",
     "State": "control.lifecycle",
     "StreamRequest": "types",
     "VerificationError": "control.records.chunks",
     "read_dead_letters": "serving.dead_letters",
+    "rows_behind": "streams.behind",
     "tune_malloc": "transport.malloc",
 }
 __all__ = ["__version__", *_HOMES]

@@ -17,7 +17,7 @@ from flowctl_aio.errors import PeerNotFoundError, PlaneUnavailableError, UsageEr
 from flowctl_aio.instances import Choice, Instance, Turns, instances_at
 from flowctl_aio.route import Route
 from flowctl_aio.streams.epoch import EpochLimits
-from flowctl_aio.streams.handshake import Peer, Role
+from flowctl_aio.streams.handshake import Peer, Role, own_offer
 from flowctl_aio.streams.ingest import OnAck
 from flowctl_aio.streams.processor import ProcessorClient
 from flowctl_aio.streams.resume import Resume, position_of
@@ -170,7 +170,16 @@ class Peers:
                 self._ask().forget()
             return listed or await self._find(service_type, wanted)
 
-        route = Route(self._pool, self._choice, self._turns, role, find, is_fixed=len(listed) == 1, dialect=dialect)
+        route = Route(
+            self._pool,
+            self._choice,
+            self._turns,
+            role,
+            find,
+            is_fixed=len(listed) == 1,
+            dialect=dialect,
+            offer=own_offer(self._config),
+        )
         try:
             yield route, await route.open()
         finally:

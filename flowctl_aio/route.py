@@ -14,7 +14,7 @@ import anyio
 
 from flowctl_aio.errors import ControlError, PeerUnavailableError, StreamError, UsageError
 from flowctl_aio.instances import Choice, Instance, Turns
-from flowctl_aio.streams.handshake import Peer, Role, meet
+from flowctl_aio.streams.handshake import Offer, Peer, Role, meet
 from flowctl_aio.transport.channel import Channel
 from flowctl_aio.transport.pool import ConnectionPool, Lease
 from flowctl_aio.transport.security.tokens import Shown
@@ -31,6 +31,7 @@ class Route(Channel):
         find: who would do, at this moment; told whether what was known until now is of no use.
         is_fixed: there is and will be one address only, so there is nothing to move to.
         dialect: what to speak; None finds out.
+        offer: our own, which the peer may want to know.
 
     Attributes:
         moved: told who the peer is, after each move.
@@ -46,11 +47,12 @@ class Route(Channel):
         *,
         is_fixed: bool,
         dialect: Dialect | None,
+        offer: Offer,
     ) -> None:
         self.peer, self.is_tls = "", False
         self.moved: Callable[[Peer], None] = lambda peer: None
         self._pool, self._choice, self._turns, self._role = pool, choice, turns, role
-        self._find, self._is_fixed, self._dialect = find, is_fixed, dialect
+        self._find, self._is_fixed, self._dialect, self._offer = find, is_fixed, dialect, offer
         self._found: Sequence[Instance] = ()
         self._met: Peer | None = None
         self._lease: Lease | None = None
@@ -128,7 +130,7 @@ class Route(Channel):
         if lease.is_up:
             return True
         try:
-            return self._is_alike(await meet(lease, self._role, self._dialect))
+            return self._is_alike(await meet(lease, self._role, self._dialect, offer=self._offer))
         except PeerUnavailableError:
             self._choice.note_failure(lease.peer)
             return False
@@ -138,7 +140,7 @@ class Route(Channel):
         for one in self._choice.ordered(await self._look()):
             lease = self._pool.lease(one.endpoint)
             try:
-                peer = await meet(lease, self._role, self._dialect)
+                peer = await meet(lease, self._role, self._dialect, offer=self._offer)
             except PeerUnavailableError as error:
                 lease.close()
                 self._choice.note_failure(one.endpoint)

@@ -27,10 +27,16 @@ class Checkpoint(Protocol):
     """A place where a cursor outlives its process."""
 
     async def load(self) -> Cursor | None:
-        """The cursor that was saved last; None before the first."""
+        """The cursor that was saved last; None before the first.
+
+        Cancellation: must change nothing.
+        """
 
     async def save(self, cursor: Cursor) -> None:
-        """Return when `cursor` is durable."""
+        """Return when `cursor` is durable.
+
+        Cancellation: may leave the cursor saved before, or this one, and nothing between.
+        """
 
 
 # A cursor, where one is kept, or the token of a source that has its own.

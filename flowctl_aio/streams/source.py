@@ -170,7 +170,8 @@ class SourceClient:
 
         async def reopen(cursor: Cursor | None, is_whole: bool) -> BatchStream:
             if stream.reconnects:  # whoever is back may be another version
-                self.peer = await meet(self._channel, Role.SOURCE, self.peer.dialect)
+                offer = own_offer(self._config)
+                self.peer = await meet(self._channel, Role.SOURCE, self.peer.dialect, offer=offer)
             return self._stream(request, cursor, is_whole=is_whole)
 
         stream = ResumingStream(reopen, cursor=first, reconnect_timeout=reconnect_timeout)
