@@ -169,6 +169,7 @@ class Life:
                 insecure=self.config.insecure,
                 tls=self.config.server_tls,
                 admission=self.config.admission,
+                is_near=self.config.local_streams,
             )
         )
         self.info = served.info = replace(self.info, endpoint=server.endpoint)

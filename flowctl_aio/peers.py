@@ -25,7 +25,8 @@ from flowctl_aio.streams.sink import SinkClient
 from flowctl_aio.streams.source import SourceClient
 from flowctl_aio.streams.stream import BatchStream
 from flowctl_aio.transport.channel import check_dialled, data_connection
-from flowctl_aio.transport.pool import ConnectionPool
+from flowctl_aio.transport.local import find
+from flowctl_aio.transport.pool import ConnectionPool, nobody_near
 from flowctl_aio.transport.trunk import PoolRules, PoolStats
 from flowctl_aio.types import Dialect, Health, ServiceInfo, ServiceType
 
@@ -65,6 +66,8 @@ class Peers:
                 check_interval=config.connection_pool_health_check_interval,
                 spreads=config.connection_pool_load_balancing,
             ),
+            # Whoever has set TLS up wants to see the certificate of a peer.
+            near=find if config.local_streams and config.client_tls is None else nobody_near,
         )
         self._choice = Choice(self._pool.in_use)
         self._turns = Turns(config.discover_timeout)

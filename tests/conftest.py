@@ -64,28 +64,46 @@ async def plane() -> AsyncIterator[EmbeddedControlPlane]:
 
 
 @pytest.fixture
-def config(plane: EmbeddedControlPlane) -> FlowctlConfig:
-    """Settings that talk to `plane`, at a pace for tests."""
-    return FlowctlConfig(endpoint=plane.endpoint, heartbeat_interval=0.1, discover_timeout=0.3, drain_timeout=2.0)
+def local_streams() -> bool:
+    """Whether sessions of one test are joined in memory. What is promised of streams is promised of gRPC first.
+
+    A module whose tests shall show both overrides this by one with both parameters.
+    """
+    return False
 
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Serve]:
+def config(plane: EmbeddedControlPlane, local_streams: bool) -> FlowctlConfig:
+    """Settings that talk to `plane`, at a pace for tests."""
+    return FlowctlConfig(
+        endpoint=plane.endpoint,
+        heartbeat_interval=0.1,
+        discover_timeout=0.3,
+        drain_timeout=2.0,
+        local_streams=local_streams,
+    )
+
+
+@pytest.fixture
+async def serve(local_streams: bool) -> AsyncIterator[Serve]:
     """Serves a component until the test ends."""
     async with AsyncExitStack() as stack:
 
         async def serve(component: Component, **settings: Any) -> FlowctlSession:
-            config = FlowctlConfig(enabled=False, drain_timeout=0.2, **settings)
+            config = FlowctlConfig(
+                **{"enabled": False, "drain_timeout": 0.2, "local_streams": local_streams, **settings}
+            )
             return await stack.enter_async_context(FlowctlSession(component, config))
 
         yield serve
 
 
 @pytest.fixture
-async def driver() -> AsyncIterator[FlowctlSession]:
+async def driver(local_streams: bool) -> AsyncIterator[FlowctlSession]:
     """Whoever works with the components."""
     info = ServiceInfo("driver", ServiceType.PIPELINE)
-    async with FlowctlSession(info, FlowctlConfig(enabled=False, drain_timeout=0.2)) as session:
+    config = FlowctlConfig(enabled=False, drain_timeout=0.2, local_streams=local_streams)
+    async with FlowctlSession(info, config) as session:
         yield session
 
 

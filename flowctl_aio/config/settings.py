@@ -158,6 +158,10 @@ class FlowctlConfig:
         ),
     ] = 4 * MIB
     target_message_bytes: Annotated[int, Setting(_COUNT, "larger batches are cut before they are sent")] = 2 * MIB
+    local_streams: Annotated[
+        bool,
+        Setting(_BOOLEAN, "join peers of the same event loop in memory, without gRPC or copying, if both have it on"),
+    ] = True
     connection_pool_max_connections: Annotated[
         int, Setting(Integer(1, 50), "connections to one peer, at most", ("CONNECTION_POOL_MAX_CONNECTIONS",))
     ] = 10

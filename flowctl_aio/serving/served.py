@@ -22,8 +22,8 @@ from flowctl_aio.observe.tracing import Carrier, Span
 from flowctl_aio.owner import is_cancelled
 from flowctl_aio.serving.processes import Workers
 from flowctl_aio.serving.work import Work
-from flowctl_aio.streams.forms import decoder_for, encoder_for
 from flowctl_aio.streams.handshake import END_MARKER, Offer, Role, own_offer
+from flowctl_aio.streams.local import decoder_of, encoder_of
 from flowctl_aio.streams.receive import BatchReader, Inbox
 from flowctl_aio.streams.send import BatchWriter
 from flowctl_aio.streams.spans import working
@@ -229,11 +229,12 @@ class ServedStream:
         self.inbox = Inbox(served.max_inflight, counted=served.count)
         self.reader = BatchReader(
             self.inbox,
-            decoder_for(envelope, offer, config),
+            decoder_of(envelope, offer, config),
             expects_end=END_MARKER in offer.capabilities,
             peer=call.peer,
         )
-        self.writer = BatchWriter(call.write, encoder_for(envelope, offer, config), call=trace)
+        encoder = encoder_of(envelope, offer, config, is_local=call.is_local)
+        self.writer = BatchWriter(call.write, encoder, call=trace)
 
     def working(self, what: str, batch: Batch) -> AbstractContextManager[Span]:
         """The span around what the component does with a batch; `what` is a verb."""

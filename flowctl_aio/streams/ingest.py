@@ -19,10 +19,10 @@ from flowctl_aio.observe.calls import client_call
 from flowctl_aio.observe.tracing import Carrier
 from flowctl_aio.owner import OwnerTask, Started, lone
 from flowctl_aio.streams.epoch import EpochLimits, EpochTally
-from flowctl_aio.streams.forms import encoder_for
 from flowctl_aio.streams.handshake import Peer, Role, own_offer
+from flowctl_aio.streams.local import encoder_of
 from flowctl_aio.streams.send import BatchWriter
-from flowctl_aio.transport.call import Channel, StreamCall, open_call
+from flowctl_aio.transport.call import Channel, OpenCall, open_call
 from flowctl_aio.types import Ack, Dialect
 
 # Called with an acknowledgement, before the next epoch goes out.
@@ -153,7 +153,8 @@ class EpochCall:
         with client_call(method, self._peer.address) as span:
             metadata = (*own_offer(self._config).metadata, *span.metadata)
             async with open_call(self._channel, method, answers=False, metadata=metadata) as call:
-                encoder = encoder_for(Role.SINK.envelope(self._peer.dialect), self._peer.offer, self._config)
+                envelope = Role.SINK.envelope(self._peer.dialect)
+                encoder = encoder_of(envelope, self._peer.offer, self._config, is_local=call.is_local)
                 writer = BatchWriter(call.write, encoder, call=span.carrier)
                 try:
                     await self._write(writer, call)
@@ -164,7 +165,7 @@ class EpochCall:
                     raise
                 return ack_from_wire(await call.result(), self._peer, writer, self.tally)
 
-    async def _write(self, writer: BatchWriter, call: StreamCall) -> None:
+    async def _write(self, writer: BatchWriter, call: OpenCall) -> None:
         while self._waiting or not self.is_sealed:
             if not self._waiting:
                 self._came.clear()

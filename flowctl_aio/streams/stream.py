@@ -15,11 +15,11 @@ from flowctl_aio.errors import StreamCancelledError, StreamError
 from flowctl_aio.observe.calls import CallSpan, client_call
 from flowctl_aio.observe.tracing import Carrier
 from flowctl_aio.owner import OwnerTask, Started, lone
-from flowctl_aio.streams.forms import decoder_for, encoder_for
 from flowctl_aio.streams.handshake import Peer, Role, own_offer
+from flowctl_aio.streams.local import decoder_of, encoder_of
 from flowctl_aio.streams.receive import BatchReader, Inbox
 from flowctl_aio.streams.send import BatchWriter
-from flowctl_aio.transport.call import Channel, StreamCall, open_call
+from flowctl_aio.transport.call import Channel, OpenCall, open_call
 
 
 class BatchStream:
@@ -48,7 +48,7 @@ class BatchStream:
         self._inbox = Inbox(config.max_inflight)
         self._reader = BatchReader(
             self._inbox,
-            decoder_for(self._envelope, peer.offer, config),
+            decoder_of(self._envelope, peer.offer, config),
             expects_end=peer.marks_ends,
             peer=peer.address,
         )
@@ -172,10 +172,10 @@ class BatchStream:
             group.cancel_scope.cancel()
 
     async def _feed(
-        self, batches: AsyncIterable[Batch], call: StreamCall, scope: anyio.CancelScope, trace: Carrier
+        self, batches: AsyncIterable[Batch], call: OpenCall, scope: anyio.CancelScope, trace: Carrier
     ) -> None:
         """Drive the caller's inputs into the call; grpc would lose their exception, here it reaches the caller."""
-        encoder = encoder_for(self._envelope, self._peer.offer, self._config)
+        encoder = encoder_of(self._envelope, self._peer.offer, self._config, is_local=call.is_local)
         writer = BatchWriter(call.write, encoder, call=trace)
         try:
             async with driven(batches) as inputs:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import anyio
 import grpc
@@ -20,6 +20,8 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from flowctl_aio.errors import DeadlineExceededError, FlowctlError, PeerError, StreamCancelledError, UsageError
 from flowctl_aio.transport.channel import Channel as Channel
+from flowctl_aio.transport.local import LocalServer, ask_locally
+from flowctl_aio.transport.local_call import LocalCall
 from flowctl_aio.transport.status import connection_fault, error_from_rpc, error_from_status, is_busy
 
 T = TypeVar("T")
@@ -97,6 +99,14 @@ async def call_unary(
     Cancellation: cancels the call; whether the peer acted on it is then unknown.
     """
     async with channel.line() as raw:
+        if isinstance(raw, LocalServer):
+            data, said = await ask_locally(
+                raw, method, request.SerializeToString(), timeout=_seconds_left(timeout), metadata=metadata
+            )
+            if heard is not None:
+                heard.update(said)
+            found: T = answer.FromString(data)  # type: ignore[attr-defined]
+            return found
         start: Any = raw.unary_unary(
             method,
             request_serializer=lambda message: message.SerializeToString(),
@@ -145,6 +155,8 @@ async def _last_fault(channel: Channel, raw: grpc.aio.Channel) -> str:
 
 class StreamCall:
     """One open streaming call that carries raw messages; made by `open_call`, and over when its block is left."""
+
+    is_local: ClassVar[bool] = False
 
     def __init__(self, call: Any, peer: str, *, is_tls: bool = False) -> None:
         self._call, self.peer, self._is_tls = call, peer, is_tls
@@ -231,10 +243,14 @@ class StreamCall:
         return await settle(awaitable, self.peer, is_tls=self._is_tls)
 
 
+# Over the network, or inside this loop.
+OpenCall: TypeAlias = StreamCall | LocalCall
+
+
 @asynccontextmanager
 async def open_call(
     channel: Channel, method: str, request: bytes | None = None, *, answers: bool, metadata: CallMetadata = ()
-) -> AsyncIterator[StreamCall]:
+) -> AsyncIterator[OpenCall]:
     """Open a streaming call on raw bytes; leaving the block cancels it if it is still under way.
 
     Where the peer serves one stream at a time, the block begins with its first message, or is not entered at all: a
@@ -250,6 +266,13 @@ async def open_call(
     """
     for attempt in count(1):
         async with channel.line(is_stream=True) as raw:
+            if isinstance(raw, LocalServer):
+                local = raw.start(method, request, metadata)
+                try:
+                    yield local
+                    return
+                finally:
+                    local.cancel()
             with _usable(channel):
                 call = _begin(raw, method, request, answers=answers, metadata=(*metadata, *channel.shown()) or None)
             try:

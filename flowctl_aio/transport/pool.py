@@ -17,11 +17,17 @@ import anyio
 
 from flowctl_aio.errors import DeadlineExceededError, PeerUnavailableError, UsageError
 from flowctl_aio.transport.channel import Channel, Connection
+from flowctl_aio.transport.local import LocalServer
 from flowctl_aio.transport.security.tokens import Shown
 from flowctl_aio.transport.trunk import PoolRules, PoolStats, Strand, Trunk
 
 # Endpoints to which connections are kept; past it those go that were not used for the longest time.
 MAX_ENDPOINTS = 64
+
+
+def nobody_near(endpoint: str) -> LocalServer | None:
+    """Where every call needs a connection."""
+    return None
 
 
 class ConnectionPool:
@@ -30,6 +36,8 @@ class ConnectionPool:
     Args:
         dial: makes a connection to an endpoint, without waiting for it.
         rules: how many, and for how long.
+        near: the server of this loop at an endpoint, if there is one that can be called without a connection; it is
+            asked before each call.
         max_endpoints: how many endpoints are kept that nobody uses.
         clock: monotonic, in seconds.
     """
@@ -39,11 +47,12 @@ class ConnectionPool:
         dial: Callable[[str], Connection],
         rules: PoolRules | None = None,
         *,
+        near: Callable[[str], LocalServer | None] = nobody_near,
         max_endpoints: int = MAX_ENDPOINTS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.rules = rules or PoolRules()
-        self.clock = clock
+        self.clock, self.near = clock, near
         self._dial, self._max_endpoints = dial, max_endpoints
         self._trunks: OrderedDict[str, Trunk] = OrderedDict()  # used last stands last
         self._left: list[Trunk] = []
@@ -165,7 +174,7 @@ class Lease(Channel):
     @property
     def is_up(self) -> bool:
         """Whether somebody is known to be at the other end."""
-        return self._trunk.is_up
+        return self._pool.near(self.peer) is not None or self._trunk.is_up
 
     def shown(self) -> Shown:
         return self._latest.shown() if self._latest is not None else ()
@@ -175,6 +184,10 @@ class Lease(Channel):
         pool, trunk = self._pool, self._trunk
         if self._is_closed or pool.is_closed:
             raise UsageError(f"the channel to {self.peer} is closed")
+        if (server := pool.near(self.peer)) is not None:
+            async with self._near():
+                yield server
+            return
         began = pool.clock()
         strand = trunk.take(began)
         self._latest, self.is_tls = strand.connection, strand.connection.is_tls
@@ -191,6 +204,17 @@ class Lease(Channel):
         finally:
             trunk.give_back(strand, pool.clock())
             await pool.sweep()
+
+    @asynccontextmanager
+    async def _near(self) -> AsyncIterator[None]:
+        # Nothing is shown there: such a server asks for nothing.
+        self._latest, self.is_tls = None, False
+        self._trunk.near += 1
+        try:
+            yield
+        finally:
+            self._trunk.near -= 1
+            await self._pool.sweep()
 
     def close(self) -> None:
         """Give the share back. Calls under way go on; new ones are refused. May be called twice."""

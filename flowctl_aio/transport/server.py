@@ -27,14 +27,14 @@ from flowctl_aio.security import Admission, ServerTls
 from flowctl_aio.transport.address import check_plaintext, dialable, is_loopback, parse_endpoint
 from flowctl_aio.transport.call import EOF, CallMetadata, settle
 from flowctl_aio.transport.gate import OPEN_SERVICES, Gate
+from flowctl_aio.transport.local import CLEANUP_LIMIT, LocalServer, announce
+from flowctl_aio.transport.local_call import LocalContext, LocalMethod
 from flowctl_aio.transport.options import server_options
 from flowctl_aio.transport.security.tls import server_tls
 from flowctl_aio.transport.security.tokens import AcceptedTokens
 from flowctl_aio.transport.status import Refused, status_of
 
 logger = logging.getLogger(__name__)
-# Seconds that handlers get for their cleanup once they are cancelled.
-CLEANUP_LIMIT = 6.0
 
 
 class ServerCall:
@@ -46,6 +46,7 @@ class ServerCall:
             key: value for key, value in (context.invocation_metadata() or ()) if isinstance(value, str)
         }
         self.peer: str = context.peer()
+        self.is_local = isinstance(context, LocalContext)
 
     async def greet(self, metadata: CallMetadata) -> None:
         """Send what the client may know before the first message."""
@@ -105,19 +106,24 @@ class Server:
 
     Attributes:
         port: the port it got; 0 for a unix socket.
+        local: the way of those in this loop who need no network.
         endpoint: where it can be dialled.
     """
 
     raw: grpc.aio.Server
     port: int
     endpoint: str
+    local: LocalServer
 
     async def drain(self, grace: float) -> None:
         """Take no new call; return when the last one is over, after `grace` seconds at the latest.
 
         Cancellation: safe at any point; the calls go on until the server is left.
         """
+        deadline = anyio.current_time() + grace
+        self.local.refuse()
         await self.raw.stop(grace)
+        await self.local.drain(max(deadline - anyio.current_time(), 0.0))
 
 
 @asynccontextmanager
@@ -132,6 +138,7 @@ async def open_server(
     tls: ServerTls | None = None,
     admission: Admission | None = None,
     open_services: frozenset[str] = OPEN_SERVICES,
+    is_near: bool = False,
 ) -> AsyncIterator[Server]:
     """Listen on `address` while the block runs.
 
@@ -142,6 +149,8 @@ async def open_server(
         tls: encrypt, and ask for client certificates if it has a client CA. Files are read again when they change.
         admission: answer UNAUTHENTICATED to every call without one of its tokens.
         open_services: full names of services that need no token all the same.
+        is_near: let callers in this loop in without the network; not where they would have to show who they are, or
+            the server does.
 
     Raises:
         ConfigError: if the address is malformed, taken, or open to other machines while `insecure` is false and `tls`
@@ -156,20 +165,31 @@ async def open_server(
     credentials = server_tls(tls, address) if tls is not None else None
     raw = grpc.aio.server(options=server_options(max_message_bytes=max_message_bytes), interceptors=gates)
     underway = _Underway()
+    near: dict[str, LocalMethod] = {}
     for service, methods in services.items():
-        handlers = {name: _handler(f"{service}/{name}", method, underway) for name, method in methods.items()}
+        guarded = {name: _guarded(f"{service}/{name}", method, underway) for name, method in methods.items()}
+        near |= {f"/{service}/{name}": _local(method, guarded[name]) for name, method in methods.items()}
+        handlers = {name: _handler(method, guarded[name]) for name, method in methods.items()}
         raw.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     port = _bind(raw, address, credentials)
+    endpoint = dialable(address, port, advertise_host=advertise_host)
+    local = LocalServer(endpoint, near)
     try:
         # A start that is cancelled half-way could not be stopped.
         with anyio.CancelScope(shield=True):
             await raw.start()
         await checkpoint_if_cancelled()
-        yield Server(raw, port, dialable(address, port, advertise_host=advertise_host))
+        if is_near and tls is None and admission is None:
+            announce(local)
+        yield Server(raw, port, endpoint, local)
     finally:
+        local.refuse()
+        deadline = anyio.current_time() + (grace or 0.0)
         # A stop inside a cancelled scope would return at once, with calls still open.
         with anyio.move_on_after((grace or 0.0) + CLEANUP_LIMIT, shield=True):
             await raw.stop(grace)
+        with anyio.CancelScope(shield=True):  # bounded by itself
+            await local.stop(max(deadline - anyio.current_time(), 0.0))
         # grpc has cancelled the handlers, and does not wait until they have cleaned up.
         with anyio.move_on_after(CLEANUP_LIMIT, shield=True):
             await underway.wait_none()
@@ -204,29 +224,37 @@ class _Underway:
             await self._none.wait()
 
 
-def _handler(name: str, method: Method, underway: _Underway) -> Any:
+# A handler that takes the one request, if there is one, and a context, and whose failures are statuses.
+Guarded: TypeAlias = Callable[[Any, Any], Awaitable[Any]]
+
+
+def _guarded(name: str, method: Method, underway: _Underway) -> Guarded:
+    if isinstance(method, UnaryMethod):
+        return _guard_unary(name, method, underway)
+    if isinstance(method, ServerStreamMethod):
+        return _guard(name, lambda request, context: method.handle(request, ServerCall(context)), underway)
+    return _guard(name, lambda _, context: method.handle(ServerCall(context)), underway)
+
+
+def _handler(method: Method, guarded: Guarded) -> Any:
+    """As grpc has it."""
     if isinstance(method, UnaryMethod):
         return grpc.unary_unary_rpc_method_handler(
-            _guard_unary(name, method, underway),
-            request_deserializer=method.request.FromString,
-            response_serializer=_serialize,
+            guarded, request_deserializer=method.request.FromString, response_serializer=_serialize
         )
     if isinstance(method, ServerStreamMethod):
-        return grpc.unary_stream_rpc_method_handler(
-            _guard(name, lambda request, context: method.handle(request, ServerCall(context)), underway),
-            request_deserializer=method.request.FromString,
-        )
+        return grpc.unary_stream_rpc_method_handler(guarded, request_deserializer=method.request.FromString)
     if isinstance(method, ClientStreamMethod):
-        return grpc.stream_unary_rpc_method_handler(
-            _guard(name, lambda _, context: method.handle(ServerCall(context)), underway),
-            response_serializer=_serialize,
-        )
-    return grpc.stream_stream_rpc_method_handler(
-        _guard(name, lambda _, context: method.handle(ServerCall(context)), underway)
-    )
+        return grpc.stream_unary_rpc_method_handler(guarded, response_serializer=_serialize)
+    return grpc.stream_stream_rpc_method_handler(guarded)
 
 
-def _guard_unary(name: str, method: UnaryMethod, underway: _Underway) -> Callable[[Any, Any], Awaitable[Any]]:
+def _local(method: Method, guarded: Guarded) -> LocalMethod:
+    """As callers in this loop have it."""
+    return LocalMethod(guarded, method.request if isinstance(method, UnaryMethod | ServerStreamMethod) else None)
+
+
+def _guard_unary(name: str, method: UnaryMethod, underway: _Underway) -> Guarded:
     async def greet_and_handle(request: Any, context: Any) -> Any:
         await context.send_initial_metadata(tuple(method.metadata))
         return await method.handle(request)
@@ -235,9 +263,7 @@ def _guard_unary(name: str, method: UnaryMethod, underway: _Underway) -> Callabl
     return _guard(name, handle, underway)
 
 
-def _guard(
-    name: str, handle: Callable[[Any, Any], Awaitable[Any]], underway: _Underway
-) -> Callable[[Any, Any], Awaitable[Any]]:
+def _guard(name: str, handle: Guarded, underway: _Underway) -> Guarded:
     """Turn whatever a handler raises into a status; cancellation passes."""
 
     async def guarded(request: Any, context: Any) -> Any:

@@ -87,12 +87,14 @@ class Trunk:
 
     Attributes:
         leases: how many clients have it.
+        near: calls under way to a server of this loop, which need no connection.
     """
 
     endpoint: str
     dial: Callable[[str], Connection]
     rules: PoolRules
     leases: int = 0
+    near: int = 0
     _strands: list[Strand] = field(default_factory=list)
     _retired: list[Strand] = field(default_factory=list)
     _failures: int = 0
@@ -100,7 +102,7 @@ class Trunk:
 
     @property
     def calls(self) -> int:
-        return sum(strand.calls for strand in (*self._strands, *self._retired))
+        return self.near + sum(strand.calls for strand in (*self._strands, *self._retired))
 
     @property
     def is_up(self) -> bool:

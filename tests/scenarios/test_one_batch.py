@@ -68,7 +68,8 @@ async def test_one_batch_of_two_rows_goes_through_every_floor(tmp_path):
 
     # 6. A control plane: both dialects on one real port.
     async with EmbeddedControlPlane() as plane:
-        config = FlowctlConfig(endpoint=plane.endpoint, heartbeat_interval=0.2)
+        # One process plays all the parts; its peers shall meet over gRPC all the same.
+        config = FlowctlConfig(endpoint=plane.endpoint, heartbeat_interval=0.2, local_streams=False)
 
         # 7. Three components, each served by a session of its own, which binds, registers and beats.
         source = StellarArrowSource(SyntheticSupply(made), batch_ledgers=2)

@@ -35,7 +35,9 @@ async def test_the_data_flows_on_and_all_are_registered_again_within_two_interva
     )
     async with AsyncExitStack() as planes:
         first = await planes.enter_async_context(EmbeddedControlPlane())
-        config = FlowctlConfig(endpoint=first.endpoint, heartbeat_interval=INTERVAL, dialect=dialect)
+        config = FlowctlConfig(
+            endpoint=first.endpoint, heartbeat_interval=INTERVAL, dialect=dialect, local_streams=False
+        )
         sessions = [FlowctlSession(component, config) for component in components]
         driver = FlowctlSession(ServiceInfo("driver", ServiceType.PIPELINE), config)
         everybody = (*sessions, driver)

@@ -20,6 +20,11 @@ pytestmark = pytest.mark.anyio
 SECRET = "token=abc123"
 
 
+@pytest.fixture(params=[False, True], ids=["grpc", "local"])
+def local_streams(request):
+    return request.param
+
+
 def events(first: int, count: int) -> EventBatch:
     return EventBatch.from_events(
         Event("E", b"%d" % number, cursor=Cursor(number)) for number in range(first, first + count)

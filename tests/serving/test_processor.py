@@ -19,6 +19,11 @@ def event(sequence: int, size: int = 0) -> EventBatch:
     return EventBatch.from_events([Event("E", b"x" * size, cursor=Cursor(sequence))])
 
 
+@pytest.fixture(params=[False, True], ids=["grpc", "local"])
+def local_streams(request):
+    return request.param
+
+
 def numbers(batches) -> list[int]:
     return [row.cursor.sequence for batch in batches for row in batch]
 

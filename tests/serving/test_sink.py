@@ -20,6 +20,11 @@ def event(sequence: int) -> EventBatch:
     return EventBatch.from_events([Event("E", b"", cursor=Cursor(sequence))])
 
 
+@pytest.fixture(params=[False, True], ids=["grpc", "local"])
+def local_streams(request):
+    return request.param
+
+
 class Failing(Sink):
     """Fails where it is told to."""
 

@@ -23,7 +23,7 @@ class Numbers(Source):
 
 async def live() -> list[int]:
     async with EmbeddedControlPlane() as plane:
-        config = FlowctlConfig(endpoint=plane.endpoint, drain_timeout=2.0)
+        config = FlowctlConfig(endpoint=plane.endpoint, drain_timeout=2.0, local_streams=False)
         async with (
             FlowctlSession(Numbers(), config),
             FlowctlSession(ServiceInfo("user", ServiceType.PIPELINE), config) as session,

@@ -35,6 +35,7 @@ async def test_who_has_drained_is_still_registered_and_says_that_it_is_stopping(
     assert ids(plane) == []
 
 
+@pytest.mark.parametrize("local_streams", [False, True], ids=["grpc", "local"])
 async def test_draining_waits_for_the_streams_under_way_and_takes_no_new_ones(plane, config, driver, until):
     class Kept(Sink):
         rows = 0

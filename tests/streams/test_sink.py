@@ -19,6 +19,15 @@ def event(sequence: int, size: int = 0) -> EventBatch:
     return EventBatch.from_events([Event("E", b"x" * size, id=f"id-{sequence}", cursor=Cursor(sequence))])
 
 
+# What is handed over in memory is neither cut nor bounded.
+ON_THE_NETWORK = pytest.mark.parametrize("local_streams", [False])
+
+
+@pytest.fixture(params=[False, True], ids=["grpc", "local"])
+def local_streams(request):
+    return request.param
+
+
 class Keeper(Sink):
     def __init__(self) -> None:
         self.epochs: list[list[int]] = []
@@ -181,6 +190,7 @@ async def test_a_sink_that_lags_makes_send_wait_and_a_cancelled_send_loses_nothi
     assert component.epochs == [list(range(sent + 1))]
 
 
+@ON_THE_NETWORK
 async def test_a_row_that_is_too_large_is_named_and_ends_the_epoch(serve, driver, until):
     component = Keeper()
     session = await serve(component)
@@ -198,6 +208,7 @@ async def test_a_row_that_is_too_large_is_named_and_ends_the_epoch(serve, driver
     assert component.epochs == []
 
 
+@ON_THE_NETWORK
 async def test_a_large_batch_is_cut_and_arrives_whole(serve, driver):
     component = Keeper()
     session = await serve(component)

@@ -17,6 +17,11 @@ def ledger(sequence: int, size: int = 3) -> LedgerBatch:
     return LedgerBatch.from_ledgers([RawLedger(sequence, b"x" * size)])
 
 
+@pytest.fixture(params=[False, True], ids=["grpc", "local"])
+def local_streams(request):
+    return request.param
+
+
 def event(sequence: int, index: int = 0) -> EventBatch:
     return EventBatch.from_events([Event("E", b"payload", cursor=Cursor(sequence, index))])
 

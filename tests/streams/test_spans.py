@@ -29,6 +29,11 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OTHER = PARENT.replace("b7ad", "aaaa").replace("0af7", "bbbb")
 
 
+@pytest.fixture(params=[False, True], ids=["grpc", "local"])
+def local_streams(request):
+    return request.param
+
+
 class Spans:
     """The finished spans, by name; and which is whose child."""
 

@@ -44,6 +44,11 @@ async def test_t5_a_stream_closed_by_a_sibling_ends_in_a_typed_error(serve, driv
     assert asyncio.current_task().cancelling() == 0
 
 
+@pytest.fixture(params=[False, True], ids=["grpc", "local"])
+def local_streams(request):
+    return request.param
+
+
 async def test_t5_a_stream_of_a_session_that_ends_gets_a_session_error(serve):
     component = GatedSource()
     served = await serve(component)

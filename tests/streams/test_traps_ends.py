@@ -22,6 +22,11 @@ pytestmark = pytest.mark.anyio
 # T2
 
 
+@pytest.fixture(params=[False, True], ids=["grpc", "local"])
+def local_streams(request):
+    return request.param
+
+
 DYING_CLIENT = """
 import sys, anyio
 from flowctl_aio import FlowctlConfig, FlowctlSession

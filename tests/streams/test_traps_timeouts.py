@@ -22,6 +22,11 @@ pytestmark = pytest.mark.anyio
 # T1
 
 
+@pytest.fixture(params=[False, True], ids=["grpc", "local"])
+def local_streams(request):
+    return request.param
+
+
 async def test_t1_ten_timeouts_around_a_read_on_the_server_lose_nothing(driver):
     got: list[int] = []
     go = [anyio.Event() for _ in range(5)]
