@@ -30,6 +30,9 @@ def processor(
     check_balances: Annotated[
         bool, Parameter(negative=(), help="Refuse a ledger whose transfers are not what happened to its balances.")
     ] = False,
+    processes: Annotated[
+        int | None, Parameter(help="Worker processes that parse; 0 for a thread of this one [0].")
+    ] = None,
     wanted: FilterOptions | None = None,
     service: ServiceOptions | None = None,
 ) -> None:
@@ -51,6 +54,7 @@ def processor(
             on_bad_ledger=on_bad_ledger,
             quarantine=quarantine,
             check_balances=check_balances,
+            processes=settings.processes if processes is None else processes,
         )
 
     asyncio.run(run_service(service, NAME, component_id, make, own.notes))

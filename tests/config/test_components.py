@@ -40,6 +40,7 @@ SPECIAL = {
     "writer_threads": "5",
     "processor_threads": "5",
     "compute_threads": "5",
+    "processes": "5",
     "asset_filters": "native, USDC",
     "amount_filters_min_amount": "10.5",
     "amount_filters_max_amount": "922337203685.4775807",

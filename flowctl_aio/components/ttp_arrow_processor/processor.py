@@ -7,24 +7,19 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from anyio import CapacityLimiter, to_thread
 
-from flowctl_aio import EventBatch, LedgerBatch, Processor, RawLedger
+from flowctl_aio import EventBatch, LedgerBatch, Processor
+from flowctl_aio.batches import Batch
 from flowctl_aio.components.stellar.networks import passphrase_of
-from flowctl_aio.components.stellar.transfers import (
-    KINDS,
-    LedgerTransfers,
-    Mode,
-    TransferFilter,
-    rows_to_batch,
-    token_transfers,
-)
-from flowctl_aio.errors import ConfigError, LedgerDecodeError, SchemaMismatchError
+from flowctl_aio.components.stellar.transfers import KINDS, Mode, TransferFilter
+from flowctl_aio.errors import ConfigError, LedgerDecodeError
 from flowctl_aio.service import STELLAR_LEDGER_EVENT_TYPE, TTP_EVENT_TYPE, build_ttp_processor_metadata
 
 from .quarantine import Quarantine
+from .reading import Read, Reading
 
 OnBadLedger = Literal["stop", "quarantine"]
 
@@ -44,6 +39,7 @@ class TtpArrowProcessor(Processor):
         quarantine: the folder for such ledgers.
         check_balances: whether a ledger is also one that cannot be read if the transfers of a transaction do not add up
             to the changes of its ledger entries.
+        processes: worker processes that read, each one batch at a time; 0 reads in a thread of this one.
 
     Raises:
         ConfigError: if the network is unknown, or the policy and the folder do not fit each other.
@@ -65,6 +61,7 @@ class TtpArrowProcessor(Processor):
         on_bad_ledger: OnBadLedger = "stop",
         quarantine: str | Path | None = None,
         check_balances: bool = False,
+        processes: int = 0,
         component_id: str = "ttp-arrow-processor",
     ) -> None:
         if on_bad_ledger not in get_args(OnBadLedger):
@@ -73,18 +70,33 @@ class TtpArrowProcessor(Processor):
             raise ConfigError("on_bad_ledger is quarantine where a quarantine folder is given, and only there")
         self.component_id = component_id
         self.passphrase = passphrase_of(network)
-        self.mode: Mode = mode
-        self.check_balances = check_balances
-        self.filter = TransferFilter() if filter is None else filter
+        self.processes = processes
+        self.reading = Reading(
+            passphrase=self.passphrase,
+            mode=mode,
+            filter=TransferFilter() if filter is None else filter,
+            check_balances=check_balances,
+            tolerant=quarantine is not None,
+        )
         self.quarantine = None if quarantine is None else Quarantine(quarantine)
-        self.metadata = build_ttp_processor_metadata(self.passphrase, self.filter.kinds or KINDS, {"mode": mode})
+        self.metadata = build_ttp_processor_metadata(
+            self.passphrase, self.reading.filter.kinds or KINDS, {"mode": mode}
+        )
         self._born = time.monotonic()
         self._limiter = CapacityLimiter(1)  # parsing holds the GIL: a second thread would only wait
         self._ledgers = self._transactions = self._operations = self._events = self._batches = self._current = 0
         self._filtered = self._quarantined = 0
         self._uncovered: Counter[str] = Counter()
 
-    async def process(self, batch: LedgerBatch | EventBatch) -> EventBatch:
+    def work(self, batch: Batch) -> Read:
+        """What `reading` makes of a batch."""
+        return self.reading(batch)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What worker processes get of the processor: all that `work` needs, and nothing that counts or writes."""
+        return {"reading": self.reading}
+
+    async def process(self, batch: Batch) -> EventBatch:
         """The transfers of a batch's ledgers. A batch without any has no rows, and still tells how far it comes.
 
         Raises:
@@ -93,10 +105,22 @@ class TtpArrowProcessor(Processor):
 
         Cancellation: the ledgers under way are parsed to their end in their thread, and dropped.
         """
-        if not isinstance(batch, LedgerBatch):
-            raise SchemaMismatchError(expected="raw_ledger@1", found=batch.schema_name or "events")
         # Parsing is work of milliseconds a ledger: in a thread, the loop and its heartbeats stay awake.
-        return await to_thread.run_sync(self._transfers, batch, limiter=self._limiter)
+        return await self.worked(batch, await to_thread.run_sync(self.work, batch, limiter=self._limiter))
+
+    async def worked(self, batch: Batch, answer: Read) -> EventBatch:
+        """Counts what was read, and puts bad ledgers into quarantine, here, where nobody else writes into it.
+
+        Raises:
+            LedgerDecodeError: if the quarantine has no room for one.
+
+        Cancellation: a ledger that is on its way into the quarantine gets there.
+        """
+        if answer.bad:
+            await to_thread.run_sync(self._keep, batch, answer.bad, limiter=self._limiter)
+        self._count(answer)
+        assert answer.batch is not None
+        return answer.batch
 
     def metrics(self) -> Mapping[str, float]:
         uptime = time.monotonic() - self._born
@@ -116,47 +140,22 @@ class TtpArrowProcessor(Processor):
             **{f"uncovered_{name}_total": count for name, count in self._uncovered.items()},
         }
 
-    def _transfers(self, batch: LedgerBatch) -> EventBatch:
-        rows = []
-        for ledger in batch:
-            if ledger.network and passphrase_of(ledger.network) != self.passphrase:
-                raise LedgerDecodeError(
-                    f"it is of {ledger.network!r}, and the processor reads {self.passphrase!r}", ledger=ledger.sequence
-                )
-            try:
-                transfers = self._read(ledger)
-            except LedgerDecodeError as error:
-                if self.quarantine is None:
-                    raise
-                path = self.quarantine.keep(ledger.sequence, ledger.xdr, error)
-                self._quarantined += 1
-                _log.warning("%s; it is kept as %s, and its transfers are missing", error, path)
-                continue
-            self._count(transfers)
-            rows.extend(transfers.rows)
+    def _keep(self, batch: Batch, bad: list[tuple[int, LedgerDecodeError]]) -> None:
+        assert isinstance(batch, LedgerBatch)
+        for row, error in bad:
+            if self.quarantine is None:
+                raise error
+            (ledger,) = batch.slice(row, 1)
+            path = self.quarantine.keep(ledger.sequence, ledger.xdr, error)
+            self._quarantined += 1
+            _log.warning("%s; it is kept as %s, and its transfers are missing", error, path)
+
+    def _count(self, read: Read) -> None:
         self._batches += 1
-        found = rows_to_batch(rows)
-        wanted = self.filter.apply(found)
-        self._filtered += found.num_rows - wanted.num_rows
-        return EventBatch(
-            wanted,
-            event_type=TTP_EVENT_TYPE,
-            first_cursor=batch.first_cursor,
-            last_cursor=batch.last_cursor,
-        )
-
-    def _read(self, ledger: RawLedger) -> LedgerTransfers:
-        transfers = token_transfers(
-            ledger.xdr, passphrase=self.passphrase, mode=self.mode, check_balances=self.check_balances
-        )
-        if transfers.ledger != ledger.sequence:
-            raise LedgerDecodeError(f"its header says that it is ledger {transfers.ledger}", ledger=ledger.sequence)
-        return transfers
-
-    def _count(self, transfers: LedgerTransfers) -> None:
-        self._ledgers += 1
-        self._transactions += transfers.transactions
-        self._operations += transfers.operations
-        self._events += len(transfers.rows)
-        self._current = transfers.ledger
-        self._uncovered.update(transfers.uncovered)
+        self._ledgers += read.ledgers
+        self._transactions += read.transactions
+        self._operations += read.operations
+        self._events += read.events
+        self._filtered += read.filtered
+        self._current = read.current or self._current
+        self._uncovered.update(read.uncovered)

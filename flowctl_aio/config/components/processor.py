@@ -34,7 +34,7 @@ EVENT_TYPES = (
 KINDS = ("transfer", "mint", "burn", "clawback", "fee")
 
 _SESSION = settings_of(FlowctlConfig)
-_NO_THREADS = "parsing is done in one thread, since a second would only wait"
+_NO_THREADS = "a second thread would only wait for the first; `processes` are what helps"
 _NO_COLUMN = "the columns of a transfer are fixed"
 _AMOUNT = Text(r"\d{1,19}(\.\d{1,7})?", "an amount such as 10.5, in units of the asset")
 
@@ -108,6 +108,9 @@ class TtpArrowProcessorSettings:
     ] = ()
     amount_filters_min_amount: Annotated[str, Setting(_AMOUNT, "smallest amount, included")] = ""
     amount_filters_max_amount: Annotated[str, Setting(_AMOUNT, "largest amount, included")] = ""
+    processes: Annotated[
+        int, Setting(Integer(0, 64), "worker processes that parse; 0 parses in a thread of the service; new here")
+    ] = 0
     processor_threads: Annotated[
         int, Setting(Integer(1, 32), "threads that parse", own=("THREADS",), lacking=_NO_THREADS)
     ] = 4
