@@ -69,7 +69,8 @@ def token_transfers(lcm: bytes, *, passphrase: str, mode: Mode, check_balances: 
     """
     if mode not in get_args(Mode):
         raise ConfigError(f"the mode {mode!r} is unknown: use unified or derived")
-    ledger = walk_ledger(bytes(lcm))  # slices become keys of caches, which those of a memoryview cannot
+    # Slices become keys of caches, which those of a memoryview cannot.
+    ledger = walk_ledger(bytes(lcm), with_envelopes=mode == "derived")
     network = network_id(passphrase)
     uncovered: Counter[str] = Counter()
     with decoding(ledger.words, ledger=ledger.header.sequence):
