@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .entries import skip_changes
-from .usual_events import SHORT_EVENT, usual_end_of_meta, usual_last_events, usual_transfer
+from .usual_events import SHORT_EVENT, usual_end_of_meta, usual_event, usual_last_events, usual_transfer
 from .values import skip_event, skip_scvals, walk_flagged_events
 from .words import FLAG, VOID, StrangeValueError, Words
 
@@ -58,7 +58,7 @@ def walk_meta(w: Words[int], i: int) -> tuple[int, Meta]:
             i += _SOROBAN_EXT[w[i]]
             i, soroban_events = _walk_events(w, i)
             i = skip_scvals(w, i, 1)
-            i, _ = walk_flagged_events(w, i, FLAG)
+            i = _skip_diagnostics(w, i)
     return i, Meta(version, before, operations, after, soroban_events, [])
 
 
@@ -86,8 +86,7 @@ def _walk_v4(w: Words[int], i: int) -> tuple[int, Meta]:
     if usual is not None:
         return usual.end() >> 2, Meta(4, before, operations, after, [], _short_events(w, i))
     i, events = walk_flagged_events(w, i, _STAGES)
-    i, _ = walk_flagged_events(w, i, FLAG)
-    return i, Meta(4, before, operations, after, [], events)
+    return _skip_diagnostics(w, i), Meta(4, before, operations, after, [], events)
 
 
 def _short_events(w: Words[int], i: int) -> list[int]:
@@ -104,3 +103,14 @@ def _walk_events(w: Words[int], i: int) -> tuple[int, list[int]]:
         usual = usual_transfer(w, 4 * i)
         i = usual.end() >> 2 if usual is not None else skip_event(w, i)
     return i, starts
+
+
+def _skip_diagnostics(w: Words[int], i: int) -> int:
+    """Skips an array of events that each follow a bool."""
+    usual_of = usual_event()
+    count, i = w[i], i + 1
+    for _ in range(count):
+        i += FLAG[w[i]]
+        usual = usual_of(w, 4 * i)
+        i = usual.end() >> 2 if usual is not None else skip_event(w, i)
+    return i

@@ -16,13 +16,19 @@ def word(value: int) -> bytes:
 
 def words(count: int) -> bytes:
     """So many words of any value."""
-    return b".{%d}" % (4 * count) if count else b""
+    return b".{%d}+" % (4 * count) if count > 2 else b"." * 4 * count
 
 
 def one_of(low: int, high: int) -> bytes:
     """One word of this range, up to 255."""
     byte = b"[" + re.escape(bytes((low,))) + b"-" + re.escape(bytes((high,))) + b"]"
     return byte + bytes(3) if sys.byteorder == "little" else bytes(3) + byte
+
+
+def negative(low: int, high: int) -> bytes:
+    """One word of this range of negative numbers, from -256 on."""
+    byte = b"[" + re.escape(bytes((256 + low,))) + b"-" + re.escape(bytes((256 + high,))) + b"]"
+    return byte + b"\xff" * 3 if sys.byteorder == "little" else b"\xff" * 3 + byte
 
 
 def choice(arms: Mapping[int, bytes]) -> bytes:

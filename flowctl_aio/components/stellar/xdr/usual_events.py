@@ -6,10 +6,15 @@ As in `usual`, they match a value whole or not at all. They know where things ar
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache
 
-from .patterns import choice, one_of, word, words
+from .patterns import choice, one_of, several, word, words
+from .usual_values import SCALAR, usual_value
 from .values import HASH, SCV_ADDRESS, SCV_I128, SCV_STRING, SCV_SYMBOL
+from .words import Words
 
+_MOST_TOPICS = 4
 _VOID = word(0)
 _CONTRACT = word(1)
 _AMOUNT = word(SCV_I128) + words(4)
@@ -43,3 +48,10 @@ _EVENTS = choice({1: _STAGED, 2: _STAGED + _STAGED}) + _VOID
 usual_last_events = re.compile(_EVENTS, re.DOTALL).match
 # The same after no changes behind the operations, and no Soroban meta.
 usual_end_of_meta = re.compile(_VOID + _VOID + _EVENTS, re.DOTALL).match
+
+
+@cache
+def usual_event() -> Callable[[Words[int], int], re.Match[bytes] | None]:
+    """Matches, from a position in bytes, one event of any kind with few and simple values. Made when first needed."""
+    head = _VOID + choice({1: words(HASH), 0: b""}) + one_of(0, 2) + _VOID
+    return re.compile(head + several(SCALAR, _MOST_TOPICS) + usual_value(), re.DOTALL).match
