@@ -11,6 +11,9 @@ collector of cyclic garbage more to look at. `ratio_without_gc` is the same with
 `scaling` is the wall-clock rate of a pool of two spawned processes over that of a pool of one: compressed objects in,
 Arrow streams out. `machine_scaling` is the same for counting in a loop, in the same rounds: what the machine can give.
 
+`end_to_end` is the rate of a lake to Parquet through three services over that of the same components called in one
+process, all on the cores that there are; see `benchmarks.end_to_end`.
+
 The ledgers are the real ones that lie beside the project. Without them there is nothing to measure: `ratio` is null.
 """
 
@@ -30,6 +33,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from benchmarks import end_to_end
 from benchmarks.harness import Answer, Worker, answer_requests, open_worker, parser, report
 from flowctl_aio.components.stellar import assets, strkey
 from flowctl_aio.components.stellar.lake.keys import parse_object_name
@@ -39,7 +43,7 @@ from flowctl_aio.components.stellar.transfers import Mode, events, rows_to_batch
 
 LAKE = Path(__file__).resolve().parents[2] / "shared" / "data" / "lake" / "pubnet"
 PASSPHRASE = passphrase_of("pubnet")
-TARGETS = {"unified": 60, "derived": 40, "scaling": 1.8}
+TARGETS = {"unified": 60, "derived": 40, "scaling": 1.8, "end_to_end": 0.8}
 # These have no unified events; the figures of both modes are to be of the same ledgers.
 WITHOUT_EVENTS = {6154623, 16154623, 46154623, 53312000}
 QUICK = {30822018, 51000294, 57500008, 63092987, 63092989}
@@ -73,6 +77,12 @@ def stored_objects(*, quick: bool) -> list[Stored]:
         if name is not None and name[0] not in WITHOUT_EVENTS and (not quick or name[0] in QUICK):
             found.append(Stored(path.read_bytes(), path.name, name[0], name[1]))
     return sorted(found, key=lambda each: each.first)
+
+
+def chained_ledgers() -> list[bytes]:
+    """The real ledgers that follow each other: ten, of a megabyte each."""
+    objects = [each for each in stored_objects(quick=False) if each.first >= end_to_end.FIRST]
+    return [decode_object(each.data, key=each.key, first=each.first, last=each.last)[0].xdr for each in objects]
 
 
 def transfers_of(stored: Stored, mode: Mode) -> tuple[int, Any]:
@@ -205,17 +215,19 @@ def compare(objects: list[Stored], *, quick: bool) -> None:
         rates = in_turns(workers, rounds, seconds=seconds)
     medians = {side: statistics.median(values) for side, values in rates.items()}
     pools = scaling(objects, rounds)
+    whole = end_to_end.compare(chained_ledgers(), count=60 if quick else 200, rounds=rounds)
     ratios = {name: {mode: round(medians[mode] / medians[peer], 1) for mode in OURS} for peer, name in PEERS.items()}
     gain = {what: round(rate[2] / rate[1], 2) for what, rate in pools.items()}
     report(
         "token_transfers",
-        {**ratios.pop("ratio"), "scaling": gain["transfers"]},
+        {**ratios.pop("ratio"), "scaling": gain["transfers"], "end_to_end": whole["ratio"]["services"]},
         **ratios,
         targets=TARGETS,
         mb_per_second={side: round(rate, 2) for side, rate in medians.items()},
         spread={side: [round(min(values), 2), round(max(values), 2)] for side, values in rates.items()},
         pool_mb_per_second={str(size): round(rate, 1) for size, rate in pools["transfers"].items()},
         machine_scaling=gain["counting"],
+        end_to_end=whole,
         ledgers=[each.first for each in objects],
         rounds=rounds,
         seconds_per_round=seconds,

@@ -20,6 +20,7 @@ NATIVE_XDR = bytes(4)
 _ALPHANUM4, _ALPHANUM12 = b"\0\0\0\1", b"\0\0\0\2"
 _ED25519 = bytes(4)
 _CONTRACT_ID_PREIMAGE, _FROM_ASSET = b"\0\0\0\x08", b"\0\0\0\1"
+_ADDRESS = 56  # letters
 _REMEMBERED = 1 << 15
 
 
@@ -50,9 +51,12 @@ def asset_of(xdr: bytes, network: bytes) -> Asset:
     if xdr[-36:-32] != _ED25519:
         raise CodecError("the issuer of an asset has an unknown type of key")
     issuer = account_address(xdr[-32:])
-    # Only trailing NULs are padding.
-    code = xdr[4:-36].rstrip(b"\0").decode("utf-8", "replace")
-    return Asset(f"{code}:{issuer}", contract, issuer)
+    return Asset(f"{_code(xdr)}:{issuer}", contract, issuer)
+
+
+def _code(xdr: bytes) -> str:
+    """The code of an asset with an issuer. Only trailing NULs are padding."""
+    return xdr[4:-36].rstrip(b"\0").decode("utf-8", "replace")
 
 
 def asset_contract_id(xdr: bytes, network: bytes) -> bytes:
@@ -86,7 +90,14 @@ def proven_asset(text: bytes, contract_id: bytes, network: bytes) -> Asset | Non
     Any contract can emit an event that says USDC. Only its id proves it.
     """
     try:
-        xdr = asset_xdr(text.decode("ascii"))
+        words = text.decode("ascii")
+        xdr = asset_xdr(words)
     except ValueError:
         return None
-    return asset_of(xdr, network) if asset_contract_id(xdr, network) == contract_id else None
+    if asset_contract_id(xdr, network) != contract_id:
+        return None
+    contract = contract_address(contract_id)
+    if xdr == NATIVE_XDR:
+        return Asset("native", contract, None)
+    issuer = words[-_ADDRESS:]  # as the text has it: there is one way to write it
+    return Asset(f"{_code(xdr)}:{issuer}", contract, issuer)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from base64 import b32decode, b32encode
 from binascii import crc_hqx
 from functools import lru_cache
+from struct import Struct
 from typing import Literal
 
 from flowctl_aio.errors import CodecError
@@ -47,27 +48,34 @@ def encode_strkey(kind: Kind, payload: bytes) -> str:
 
 
 def _spread_steps() -> list[tuple[int, int, int]]:
-    """Lower half, upper half and distance for each step that moves groups of five bits apart until each has a byte."""
+    """Lower half, upper half and distance for each step that moves groups of five bits apart until each has a byte.
+
+    Eight groups are five bytes, which were given eight; seven times that is an address.
+    """
     steps = []
-    groups = 32  # in a half; 64 in all
+    groups = 4  # in a half
     while groups:
         ones = (1 << 5 * groups) - 1
-        lower = sum(ones << at for at in range(0, 8 * 64, 16 * groups))
+        lower = sum(ones << at for at in range(0, 8 * 56, 16 * groups))
         steps.append((lower, lower << 5 * groups, 3 * groups))
         groups //= 2
     return steps
 
 
-_SPREAD = _spread_steps()
+(_LOWER_4, _UPPER_4, _), (_LOWER_2, _UPPER_2, _), (_LOWER_1, _UPPER_1, _) = _SPREAD = _spread_steps()
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".ljust(256, b"?")
+_FIVES, _EIGHTS = Struct("5s5s5s5s5s5s5s").unpack, Struct("3x5s3x5s3x5s3x5s3x5s3x5s3x5s")
+_THREE = bytes(3)
 
 
 def _encode_35(body: bytes) -> str:
-    """Base32 of 35 bytes, which nearly all addresses are: all groups at once, three times as fast as `b32encode`."""
-    bits = int.from_bytes(body, "big") << 40  # 56 groups and 8 empty ones
-    for lower, upper, distance in _SPREAD:
-        bits = bits & lower | (bits & upper) << distance
-    return bits.to_bytes(64, "big").translate(_ALPHABET)[:56].decode("ascii")
+    """Base32 of 35 bytes, which nearly all addresses are: all groups at once, four times as fast as `b32encode`."""
+    bits = int.from_bytes(_THREE.join(_FIVES(body)), "big")
+    # The steps of `_SPREAD`, written out: the loop would take a third of the time.
+    bits = bits & _LOWER_4 | (bits & _UPPER_4) << 12
+    bits = bits & _LOWER_2 | (bits & _UPPER_2) << 6
+    bits = bits & _LOWER_1 | (bits & _UPPER_1) << 3
+    return bits.to_bytes(56, "big").translate(_ALPHABET).decode("ascii")
 
 
 def decode_strkey(text: str) -> tuple[Kind, bytes]:
@@ -77,45 +85,70 @@ def decode_strkey(text: str) -> tuple[Kind, bytes]:
         CodecError: if it is none, or is not written in the one way in which its payload is written.
     """
     try:
-        body = (_decode_56(text) if len(text) == 56 else b32decode(text + "=" * (-len(text) % 8)))[:-2]
+        body = _decode_56(text) if len(text) == 56 else b32decode(text + "=" * (-len(text) % 8))
     except ValueError as error:
         raise CodecError(f"{text!r} is not an address") from error
     for kind, (version, size) in _KINDS.items():
-        if len(body) == size + 1 and body[0] == version:
-            # Encoding again checks the sum and the unused bits at once.
-            if encode_strkey(kind, body[1:]) == text:
-                return kind, body[1:]
+        if len(body) == size + 3 and body[0] == version:
+            payload = body[1:-2]
+            # All 35 bytes are in the 56 letters, so the sum is what is left to check. Where bits are unused, encoding
+            # again checks them as well.
+            if _has_sum(body) if len(text) == 56 else encode_strkey(kind, payload) == text:
+                return kind, payload
             break
     raise CodecError(f"{text!r} is not an address")
 
 
-_NUMBERS = bytes(max(_ALPHABET[:32].find(byte), 0) for byte in range(256))
+def _has_sum(body: bytes) -> bool:
+    return crc_hqx(body[:-2], 0).to_bytes(2, "little") == body[-2:]
+
+
+_LETTERS = _ALPHABET[:32]
+_NUMBERS = bytes(max(_LETTERS.find(byte), 0) for byte in range(256))
 
 
 def _decode_56(text: str) -> bytes:
-    """The opposite. A character that is none of base32 counts as 0, so the result must be encoded again to check it."""
-    bits = int.from_bytes(text.encode("ascii").translate(_NUMBERS), "big") << 64
+    """The opposite.
+
+    Raises:
+        ValueError: if a character is none of base32.
+    """
+    letters = text.encode("ascii")
+    if letters.strip(_LETTERS):
+        raise ValueError("a character is none of base32")
+    bits = int.from_bytes(letters.translate(_NUMBERS), "big")
     for lower, upper, distance in reversed(_SPREAD):
         bits = bits & lower | bits >> distance & upper
-    return (bits >> 40).to_bytes(35, "big")
+    return b"".join(_EIGHTS.unpack(bits.to_bytes(56, "big")))
+
+
+_VERSION_G, _VERSION_C, _VERSION_L = (bytes((_KINDS[kind][0],)) for kind in ("G", "C", "L"))
+
+
+def _encode_32(version: bytes, payload: bytes) -> str:
+    """The address of a payload that must have 32 bytes."""
+    if len(payload) != 32:
+        raise CodecError(f"an address has 32 bytes of payload, not {len(payload)}")
+    body = version + payload
+    return _encode_35(body + crc_hqx(body, 0).to_bytes(2, "little"))
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def account_address(key: bytes) -> str:
     """The G address of a public key of 32 bytes."""
-    return encode_strkey("G", key)
+    return _encode_32(_VERSION_G, key)
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def contract_address(contract_id: bytes) -> str:
     """The C address of a contract id of 32 bytes."""
-    return encode_strkey("C", contract_id)
+    return _encode_32(_VERSION_C, contract_id)
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def pool_address(pool_id: bytes) -> str:
     """The L address of a liquidity pool id of 32 bytes."""
-    return encode_strkey("L", pool_id)
+    return _encode_32(_VERSION_L, pool_id)
 
 
 def balance_address(balance_id: bytes) -> str:

@@ -36,6 +36,7 @@ BROKEN = ["pubnet-16154623", "testnet-998", "coretest-MergeTests-7b2e6a32c85708f
 def test_every_real_ledger_ends_on_its_last_word(real: Any, real_name: str) -> None:
     for data in real.ledgers(real_name):
         assert walk_ledger(data).header == ledger_header(data)
+        assert walk_ledger(data, with_envelopes=False).transactions == walk_ledger(data).transactions
 
 
 @pytest.mark.parametrize("name", COMPARED)

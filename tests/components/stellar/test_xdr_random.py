@@ -16,7 +16,7 @@ import stellar_sdk.xdr as sx
 
 from flowctl_aio.components.stellar.xdr import ledger_header, walk_ledger
 from flowctl_aio.components.stellar.xdr.entries import read_changes, skip_changes
-from flowctl_aio.components.stellar.xdr.envelopes import walk_envelope
+from flowctl_aio.components.stellar.xdr.envelopes import skip_envelopes, walk_envelope
 from flowctl_aio.components.stellar.xdr.meta import walk_meta
 from flowctl_aio.components.stellar.xdr.results import walk_result_pair
 from flowctl_aio.components.stellar.xdr.values import skip_event, skip_ledger_key, skip_scvals
@@ -123,11 +123,19 @@ def test_random_ledgers_are_walked_to_their_end() -> None:
             continue
         data = value.to_xdr_bytes()
         ledger = walk_ledger(data)
+        assert walk_ledger(data, with_envelopes=False).transactions == ledger.transactions
         assert ledger.header == ledger_header(data)
         assert ledger.header.sequence == body.ledger_header.header.ledger_seq.uint32
         assert len(ledger.transactions) == len(body.tx_processing)
         made += 1
     assert made > 100
+
+
+def test_envelopes_that_are_passed_end_where_they_are_walked_to() -> None:
+    for seed in range(400):
+        some = [sx.TransactionEnvelope.unpack(Chance(seed + k, plenty=30)) for k in range(3)]
+        w = words_of(b"\0\0\0\3" + b"".join(each.to_xdr_bytes() for each in some))
+        assert skip_envelopes(w, 0) == len(w), f"seed {seed}"
 
 
 def test_the_entries_of_random_changes_are_found() -> None:

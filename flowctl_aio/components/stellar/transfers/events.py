@@ -89,11 +89,22 @@ def read_events(data: bytes, w: Words[int], starts: list[int], *, older: bool, n
         network: the network's id.
     """
     shapes = _OLDER if older else _NEWER
-    movements = []
+    movements: list[Movement] = []
+    usual_at = _USUAL_TRANSFER.match
     for i in starts:
-        usual = _USUAL_TRANSFER.match(data, 4 * i)
+        usual = usual_at(data, 4 * i)
         if usual is not None:
-            movements.append(_usual_transfer(*usual.groups(), older=older, network=network))
+            emitter, frm, to, name, amount = usual.groups()
+            asset = proven_asset(name[1 : 1 + name[0]], emitter, network)
+            units = int.from_bytes(amount, "big", signed=True)
+            if asset is None:
+                contract, text = contract_address(emitter), None
+            elif older:
+                movements.append(move(asset, _address(frm), _address(to), units))
+                continue
+            else:
+                text, contract, _ = asset
+            movements.append((contract, None, "transfer", text, _address(frm), _address(to), units))
             continue
         topic = i + _TOPICS
         # Without a contract id these positions mean something else, but then the event is out anyway.
@@ -104,18 +115,6 @@ def read_events(data: bytes, w: Words[int], starts: list[int], *, older: bool, n
                 if movement is not None:
                     movements.append(movement)
     return movements
-
-
-def _usual_transfer(
-    emitter: bytes, frm: bytes, to: bytes, name: bytes, amount: bytes, *, older: bool, network: bytes
-) -> Movement:
-    asset = proven_asset(name[1 : 1 + name[0]], emitter, network)
-    units = int.from_bytes(amount, "big", signed=True)
-    if asset is None:
-        return contract_address(emitter), None, "transfer", None, _address(frm), _address(to), units
-    if older:
-        return move(asset, _address(frm), _address(to), units)
-    return asset.contract, None, "transfer", asset.text, _address(frm), _address(to), units
 
 
 def read_topics(w: Words[int], i: int) -> list[int]:

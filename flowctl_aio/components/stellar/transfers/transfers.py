@@ -69,7 +69,8 @@ def token_transfers(lcm: bytes, *, passphrase: str, mode: Mode, check_balances: 
     """
     if mode not in get_args(Mode):
         raise ConfigError(f"the mode {mode!r} is unknown: use unified or derived")
-    ledger = walk_ledger(bytes(lcm))  # slices become keys of caches, which those of a memoryview cannot
+    # Slices become keys of caches, which those of a memoryview cannot.
+    ledger = walk_ledger(bytes(lcm), with_envelopes=mode == "derived")
     network = network_id(passphrase)
     uncovered: Counter[str] = Counter()
     with decoding(ledger.words, ledger=ledger.header.sequence):
@@ -91,17 +92,18 @@ def _in_order(ledger: Ledger, found: list[TransactionMovements]) -> list[Row]:
     """All charges first, then the operations of each transaction, and the refunds where the protocol pays them."""
     sequence, closed_at = ledger.header.sequence, ledger.header.closed_at
     refunds_last = ledger.header.protocol >= _REFUNDS_LAST
-    heads = []
-    for number, transaction in enumerate(ledger.transactions, 1):
-        start = 4 * transaction.result.pair
-        heads.append((sequence, closed_at, ledger.data[start : start + 32].hex(), number))
-    rows: list[Row] = [(*head, None, *movements.fees[0]) for head, movements in zip(heads, found, strict=True)]
+    rows: list[Row] = []
+    of_operations: list[Row] = []
     late: list[Row] = []
-    for head, (fees, operations) in zip(heads, found, strict=True):
-        for number, movements in enumerate(operations, 1):
+    for number, (transaction, (fees, operations)) in enumerate(zip(ledger.transactions, found, strict=True), 1):
+        start = 4 * transaction.result.pair
+        head = (sequence, closed_at, ledger.data[start : start + 32].hex(), number)
+        of_fee = (*head, None)
+        rows.append(of_fee + fees[0])
+        for index, movements in enumerate(operations, 1):
             if movements:
-                full_head = (*head, number)
-                rows += [full_head + movement for movement in movements]
-        for refund in fees[1:]:
-            (late if refunds_last else rows).append((*head, None, *refund))
-    return rows + late
+                full_head = (*head, index)
+                of_operations += [full_head + movement for movement in movements]
+        if len(fees) > 1:
+            (late if refunds_last else of_operations).extend([of_fee + refund for refund in fees[1:]])
+    return rows + of_operations + late

@@ -35,28 +35,30 @@ def read_unified(ledger: Ledger, network: bytes) -> list[TransactionMovements]:
     """
     data, w = ledger.data, ledger.words
     native, native_id = asset_of(NATIVE_XDR, network), asset_contract_id(NATIVE_XDR, network)
+    usual = _usual_start(native_id)
     found = []
     for number, transaction in enumerate(ledger.transactions, 1):
         meta, pair = transaction.meta, transaction.result.pair
         if meta.version != 4:
             raise _no_events(ledger, pair, f"transaction {number} has meta version {meta.version}")
-        fees = _read_fees(ledger, meta.events, native, native_id)
+        fees = _read_fees(ledger, meta.events, native, native_id, usual)
         if not fees:
             raise _no_events(ledger, pair, f"transaction {number} has no fee event")
         if len(fees) > 2:
             raise _unreadable(ledger, pair, f"transaction {number} has {len(fees)} fee events")
         operations: list[list[Movement]] = []
         if transaction.result.success:
-            for _, events in meta.operations:
-                operations.append(read_events(data, w, events, older=False, network=network))
+            operations = [
+                read_events(data, w, events, older=False, network=network) if events else []
+                for _, events in meta.operations
+            ]
         found.append(TransactionMovements(fees, operations))
     return found
 
 
-def _read_fees(ledger: Ledger, starts: list[int], native: Asset, native_id: bytes) -> list[Movement]:
-    """The fees among transaction-level events; others are passed over."""
+def _read_fees(ledger: Ledger, starts: list[int], native: Asset, native_id: bytes, usual: bytes) -> list[Movement]:
+    """The fees among transaction-level events; others are passed over. `usual` is how nearly all of them begin."""
     data, w = ledger.data, ledger.words
-    usual = _usual_start(native_id)
     fees = []
     for i in starts:
         if data[4 * i : 4 * i + len(usual)] == usual:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .operations import walk_operations
+from .usual_envelopes import usual_envelope
 from .values import HASH, MUXED_ACCOUNT, skip_ledger_keys, skip_signer_key
 from .words import FLAG, OPTIONAL_INT64, VOID, Words, skip_opaque
 
@@ -79,6 +80,16 @@ def walk_envelopes(w: Words[int], i: int, found: list[Envelope]) -> int:
     for _ in range(count):
         i, envelope = walk_envelope(w, i)
         found.append(envelope)
+    return i
+
+
+def skip_envelopes(w: Words[int], i: int) -> int:
+    """Skips an array of envelopes."""
+    usual_of = usual_envelope()
+    count, i = w[i], i + 1
+    for _ in range(count):
+        usual = usual_of(w, 4 * i)
+        i = usual.end() >> 2 if usual is not None else walk_envelope(w, i)[0]
     return i
 
 

@@ -13,7 +13,7 @@ from flowctl_aio.errors import LedgerDecodeError
 
 from .consensus import Header, skip_scp, skip_upgrades, walk_header
 from .entries import skip_changes, skip_entry
-from .envelopes import Envelope, walk_envelopes
+from .envelopes import Envelope, skip_envelopes, walk_envelopes
 from .meta import Meta, walk_meta
 from .results import Result, walk_result_pair
 from .values import HASH, skip_ledger_keys
@@ -89,14 +89,18 @@ def ledger_header(data: bytes) -> LedgerHeader:
         return _facts(head, header)
 
 
-def walk_ledger(data: bytes) -> Ledger:
+def walk_ledger(data: bytes, *, with_envelopes: bool = True) -> Ledger:
     """Walks one LedgerCloseMeta that fills `data`.
+
+    Args:
+        data: its bytes.
+        with_envelopes: whether the envelopes are wanted; without, they are passed faster, and none is given.
 
     Raises:
         LedgerDecodeError: if it is cut, holds what no known version has, or does not end on the last word.
     """
     w = words_of(data)
-    envelopes: list[Envelope] = []
+    envelopes: list[Envelope] | None = [] if with_envelopes else None
     transactions: list[Transaction] = []
     with decoding(w):
         i, header = walk_header(w, 0)
@@ -105,7 +109,7 @@ def walk_ledger(data: bytes) -> Ledger:
     if i != len(w):
         what = f"{4 * (len(w) - i)} bytes follow its end" if i < len(w) else "the bytes end inside a value"
         raise LedgerDecodeError(what, ledger=header.sequence, offset=4 * min(i, len(w)))
-    return Ledger(data, w, _facts(data, header), envelopes, transactions)
+    return Ledger(data, w, _facts(data, header), envelopes or [], transactions)
 
 
 def ledger_end(w: Words[int], start: int) -> int:
@@ -117,7 +121,7 @@ def ledger_end(w: Words[int], start: int) -> int:
     with decoding(w, start=start):
         i, header = walk_header(w, start)
     with decoding(w, ledger=header.sequence, start=start):
-        i = _walk_body(w, i, header.lcm_version, [], [])
+        i = _walk_body(w, i, header.lcm_version, None, [])
     if i > len(w):
         raise LedgerDecodeError("the bytes end inside a value", ledger=header.sequence, offset=4 * (len(w) - start))
     return i
@@ -150,9 +154,9 @@ def _facts(data: bytes, header: Header) -> LedgerHeader:
     return LedgerHeader(header.sequence, header.closed_at, *hashes, header.protocol)
 
 
-def _walk_body(w: Words[int], i: int, version: int, envelopes: list[Envelope], found: list[Transaction]) -> int:
+def _walk_body(w: Words[int], i: int, version: int, envelopes: list[Envelope] | None, found: list[Transaction]) -> int:
     """From the end of the header to the end of the ledger."""
-    i = _walk_generalized_set(w, i, envelopes) if version else walk_envelopes(w, i + HASH, envelopes)
+    i = _walk_generalized_set(w, i, envelopes) if version else _walk_envelopes(w, i + HASH, envelopes)
     i = _walk_transactions(w, i, version, found)
     i = skip_scp(w, skip_upgrades(w, i))
     if version:
@@ -164,7 +168,7 @@ def _walk_body(w: Words[int], i: int, version: int, envelopes: list[Envelope], f
     return i
 
 
-def _walk_generalized_set(w: Words[int], i: int, envelopes: list[Envelope]) -> int:
+def _walk_generalized_set(w: Words[int], i: int, envelopes: list[Envelope] | None) -> int:
     if w[i] != 1:
         raise StrangeValueError(f"its transaction set has version {w[i]}; version 1 is known")
     phases, i = w[i + 1 + HASH], i + 2 + HASH
@@ -176,14 +180,18 @@ def _walk_generalized_set(w: Words[int], i: int, envelopes: list[Envelope]) -> i
             for _ in range(stages):
                 clusters, i = w[i], i + 1
                 for _ in range(clusters):
-                    i = walk_envelopes(w, i, envelopes)
+                    i = _walk_envelopes(w, i, envelopes)
         else:
             components, i = w[i], i + 1
             for _ in range(components):
                 i += VOID[w[i]]
                 i += OPTIONAL_INT64[w[i]]
-                i = walk_envelopes(w, i, envelopes)
+                i = _walk_envelopes(w, i, envelopes)
     return i
+
+
+def _walk_envelopes(w: Words[int], i: int, envelopes: list[Envelope] | None) -> int:
+    return skip_envelopes(w, i) if envelopes is None else walk_envelopes(w, i, envelopes)
 
 
 def _walk_transactions(w: Words[int], i: int, version: int, found: list[Transaction]) -> int:

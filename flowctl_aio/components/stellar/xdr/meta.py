@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .entries import skip_changes
-from .values import skip_scvals, walk_events, walk_flagged_events
+from .usual_events import SHORT_EVENT, usual_end_of_meta, usual_event, usual_last_events, usual_transfer
+from .values import skip_event, skip_scvals, walk_flagged_events
 from .words import FLAG, VOID, StrangeValueError, Words
 
 _SOROBAN_EXT = (1, 8)  # version 1: extension point, three fees
@@ -55,9 +56,9 @@ def walk_meta(w: Words[int], i: int) -> tuple[int, Meta]:
         has_soroban, i = w[i], i + FLAG[w[i]]
         if has_soroban:
             i += _SOROBAN_EXT[w[i]]
-            i, soroban_events = walk_events(w, i)
+            i, soroban_events = _walk_events(w, i)
             i = skip_scvals(w, i, 1)
-            i, _ = walk_flagged_events(w, i, FLAG)
+            i = _skip_diagnostics(w, i)
     return i, Meta(version, before, operations, after, soroban_events, [])
 
 
@@ -69,14 +70,47 @@ def _walk_v4(w: Words[int], i: int) -> tuple[int, Meta]:
     for _ in range(count):
         i += VOID[w[i]]
         changes, i = i, skip_changes(w, i)
-        i, starts = walk_events(w, i)
+        i, starts = _walk_events(w, i)
         operations.append((changes, starts))
-    after, i = i, skip_changes(w, i)
+    after = i
+    usual = usual_end_of_meta(w, 4 * i)
+    if usual is not None:
+        return usual.end() >> 2, Meta(4, before, operations, after, [], _short_events(w, i + 2))
+    i = skip_changes(w, i)
     has_soroban, i = w[i], i + FLAG[w[i]]
     if has_soroban:
         i += _SOROBAN_EXT[w[i]]
         has_value, i = w[i], i + FLAG[w[i]]
         i = skip_scvals(w, i, has_value)
+    usual = usual_last_events(w, 4 * i)
+    if usual is not None:
+        return usual.end() >> 2, Meta(4, before, operations, after, [], _short_events(w, i))
     i, events = walk_flagged_events(w, i, _STAGES)
-    i, _ = walk_flagged_events(w, i, FLAG)
-    return i, Meta(4, before, operations, after, [], events)
+    return _skip_diagnostics(w, i), Meta(4, before, operations, after, [], events)
+
+
+def _short_events(w: Words[int], i: int) -> list[int]:
+    """Where each event of a usual array of one or two begins, after its stage."""
+    return [i + 2] if w[i] == 1 else [i + 2, i + 3 + SHORT_EVENT]
+
+
+def _walk_events(w: Words[int], i: int) -> tuple[int, list[int]]:
+    """Walks an array of events: the position after it, and where each event begins."""
+    starts = []
+    count, i = w[i], i + 1
+    for _ in range(count):
+        starts.append(i)
+        usual = usual_transfer(w, 4 * i)
+        i = usual.end() >> 2 if usual is not None else skip_event(w, i)
+    return i, starts
+
+
+def _skip_diagnostics(w: Words[int], i: int) -> int:
+    """Skips an array of events that each follow a bool."""
+    usual_of = usual_event()
+    count, i = w[i], i + 1
+    for _ in range(count):
+        i += FLAG[w[i]]
+        usual = usual_of(w, 4 * i)
+        i = usual.end() >> 2 if usual is not None else skip_event(w, i)
+    return i

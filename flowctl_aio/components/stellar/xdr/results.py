@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from re import Match
 from typing import NamedTuple
 
 from .entries import skip_offer
+from .usual_results import first_operation, usual_result
 from .values import ACCOUNT, ASSET, HASH
 from .words import VOID, StrangeValueError, Words
 
@@ -41,8 +44,19 @@ class Result(NamedTuple):
     operations: list[int]
 
 
+@cache
+def _usual() -> Callable[[Words[int], int], Match[bytes] | None]:
+    return usual_result(_LOWEST_FAILURE, CLAIM_HEAD)
+
+
 def walk_result_pair(w: Words[int], i: int) -> tuple[int, Result]:
     """Returns the position after the pair, and what is inside."""
+    usual = _usual()(w, 4 * i)
+    if usual is not None:
+        code = w[i + HASH + 2]
+        if code in (_SUCCESS, _FAILED):
+            return usual.end() >> 2, Result(i, code == _SUCCESS, [i + HASH + 4])
+        return usual.end() >> 2, Result(i, code == _FEE_BUMP_SUCCESS, first_operation(w, i))
     pair = i
     i += HASH + 2
     code, i = w[i], i + 1

@@ -126,18 +126,11 @@ def skip_event(w: Words[int], i: int) -> int:
     return skip_scvals(w, i + 1, w[i] + 1)
 
 
-def walk_events(w: Words[int], i: int) -> tuple[int, list[int]]:
-    """Walks an array of events: the position after it, and where each event begins."""
-    starts = []
-    count, i = w[i], i + 1
-    for _ in range(count):
-        starts.append(i)
-        i = skip_event(w, i)
-    return i, starts
-
-
 def walk_flagged_events(w: Words[int], i: int, flags: tuple[int, ...]) -> tuple[int, list[int]]:
-    """The same where each event follows a word: a stage for transaction events, a bool for diagnostic ones."""
+    """Walks an array of events that each follow a word: a stage for transaction events, a bool for diagnostic ones.
+
+    Returns the position after it, and where each event begins, after that word.
+    """
     starts = []
     count, i = w[i], i + 1
     for _ in range(count):

@@ -1,0 +1,52 @@
+"""Pieces of regular expressions over words: one for each form that XDR knows. Their sum is what `usual` modules match.
+
+The words lie in memory in the machine's own order, and so do the numbers in an expression.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+
+
+def word(value: int) -> bytes:
+    return re.escape(value.to_bytes(4, sys.byteorder))
+
+
+def words(count: int) -> bytes:
+    """So many words of any value."""
+    return b".{%d}+" % (4 * count) if count > 2 else b"." * 4 * count
+
+
+def one_of(low: int, high: int) -> bytes:
+    """One word of this range, up to 255."""
+    byte = b"[" + re.escape(bytes((low,))) + b"-" + re.escape(bytes((high,))) + b"]"
+    return byte + bytes(3) if sys.byteorder == "little" else bytes(3) + byte
+
+
+def negative(low: int, high: int) -> bytes:
+    """One word of this range of negative numbers, from -256 on."""
+    byte = b"[" + re.escape(bytes((256 + low,))) + b"-" + re.escape(bytes((256 + high,))) + b"]"
+    return byte + b"\xff" * 3 if sys.byteorder == "little" else b"\xff" * 3 + byte
+
+
+def choice(arms: Mapping[int, bytes]) -> bytes:
+    """A union: each discriminant, tried in this order, with what belongs to it."""
+    return b"(?:" + b"|".join(word(value) + arm for value, arm in arms.items()) + b")"
+
+
+def sized(sizes: tuple[int, ...]) -> bytes:
+    """A union by a table of sizes in words, the discriminant counted too."""
+    return choice({value: words(size - 1) for value, size in enumerate(sizes)})
+
+
+def several(item: bytes, most: int) -> bytes:
+    """An array of at most so many."""
+    return choice({count: item * count for count in range(most + 1)})
+
+
+def text() -> bytes:
+    """A string of at most 32 bytes."""
+    arms = [one_of(length - 3, length) + words(length // 4) for length in range(4, 33, 4)]
+    return b"(?:" + b"|".join([word(0), *arms]) + b")"
