@@ -149,6 +149,13 @@ class FlowctlConfig:
     max_inflight: Annotated[
         int, Setting(_COUNT, "batches that may wait between the wire and the component, per stream")
     ] = 16
+    max_inflight_bytes: Annotated[
+        int,
+        Setting(
+            Integer(1, 2**31 - 1),
+            "bytes that may wait there, and on the wire before it, per stream; a single message may be longer",
+        ),
+    ] = 8 * MIB
     max_message_bytes: Annotated[int, Setting(Integer(1, 2**31 - 1), "longest message to send or accept")] = 64 * MIB
     stranger_message_bytes: Annotated[
         int,

@@ -25,7 +25,8 @@ T = TypeVar("T")
 METADATA_KEY = "flowctl-aio"
 ARROW = "arrow"
 END_MARKER = "end-marker"
-CAPABILITIES = frozenset({ARROW, END_MARKER})
+CREDITS = "credits"
+CAPABILITIES = frozenset({ARROW, END_MARKER, CREDITS})
 # What goes with a capability travels under a key of its own, such as `flowctl-aio-credits`.
 FACTS: frozenset[str] = frozenset()
 MAX_OFFER, MAX_FACT = 1024, 256  # characters
@@ -53,6 +54,11 @@ class Offer:
         return cls(capabilities, {name: text for name, text in facts.items() if 0 < len(text) <= MAX_FACT})
 
     @property
+    def has_credits(self) -> bool:
+        """Whether a stream that goes both ways is bounded by credits. They need ends that both sides can tell."""
+        return self.capabilities >= {ARROW, END_MARKER, CREDITS}
+
+    @property
     def metadata(self) -> CallMetadata:
         """As it travels."""
         facts = [(f"{METADATA_KEY}-{name}", text) for name, text in self.facts.items()]
@@ -65,7 +71,7 @@ LEAST = Offer(frozenset({ARROW, END_MARKER}))
 
 def own_offer(config: FlowctlConfig) -> Offer:
     """What we can do, under these settings."""
-    return LEAST
+    return Offer(LEAST.capabilities | {CREDITS})
 
 
 class Role(Enum):

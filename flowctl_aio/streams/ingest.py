@@ -60,6 +60,7 @@ class EpochCall:
         self.error: Exception | None = None
         # Each batch comes with the trace context of whoever sent it: the task that writes knows none of that.
         self._waiting: deque[tuple[Batch, Carrier]] = deque()
+        self._bytes = 0
         self._came, self._noted, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._owner = OwnerTask(self._main, name="flowctl_aio sink epoch")
         # Without a wait: who is cancelled while sending the first batch must find the epoch whole.
@@ -68,11 +69,13 @@ class EpochCall:
     @property
     def has_room(self) -> bool:
         """Whether a batch may be taken now. Full means that the sink is behind, and whoever sends waits."""
-        return len(self._waiting) < self._config.max_inflight
+        too_long = self._bytes >= self._config.max_inflight_bytes
+        return len(self._waiting) < self._config.max_inflight and not (too_long and self._waiting)
 
     def take(self, batch: Batch) -> None:
         """Take a batch, to be called only while there is room; an epoch that is full now may end with it."""
         self._waiting.append((batch, batch.trace or tracing.current()))
+        self._bytes += batch.nbytes
         self.tally.note(batch, anyio.current_time())
         self._came.set()
         self._noted.set()
@@ -171,6 +174,7 @@ class EpochCall:
                 await self._came.wait()
                 continue
             batch, trace = self._waiting.popleft()
+            self._bytes -= batch.nbytes
             self._room.set()
             await writer.send(batch, parent=trace)
         if self._is_cancelled:

@@ -21,13 +21,22 @@ class BatchWriter:
         write: takes one raw message, and waits while the call has no room.
         encoder: makes the messages.
         call: trace context of the call.
+        write_marker: the same for what is no batch; by default `write`.
 
     Attributes:
         batches, rows, bytes: what has been written so far.
     """
 
-    def __init__(self, write: Callable[[Any], Awaitable[None]], encoder: Encoder, *, call: Carrier = NOTHING) -> None:
+    def __init__(
+        self,
+        write: Callable[[Any], Awaitable[None]],
+        encoder: Encoder,
+        *,
+        call: Carrier = NOTHING,
+        write_marker: Callable[[Any], Awaitable[None]] | None = None,
+    ) -> None:
         self._write, self._encoder, self._call = write, encoder, call
+        self._write_marker = write_marker or write
         self._held: Any = b""
         self.batches = self.rows = self.bytes = 0
 
@@ -61,4 +70,4 @@ class BatchWriter:
         """Say that this was all. A peer that does not know end markers takes the end of the stream for it."""
         marker = self._encoder.encode_end(End(self.batches, self.rows))
         if marker is not None:
-            await self._write(marker)
+            await self._write_marker(marker)
