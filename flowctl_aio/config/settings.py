@@ -27,6 +27,7 @@ from flowctl_aio.security import Admission, ClientTls, Credentials, Pem, ServerT
 
 DialectChoice: TypeAlias = Literal["auto", "v1", "classic"]
 OnEventError: TypeAlias = Literal["fail", "skip", "dead-letter"]
+Compression: TypeAlias = Literal["none", "lz4", "zstd"]
 HeartbeatMode: TypeAlias = Literal["loop", "thread"]
 MIB = 1024 * 1024
 MAX_LEDGER = 2**32 - 1
@@ -165,6 +166,10 @@ class FlowctlConfig:
         ),
     ] = 4 * MIB
     target_message_bytes: Annotated[int, Setting(_COUNT, "larger batches are cut before they are sent")] = 2 * MIB
+    compression: Annotated[
+        Compression,
+        Setting(Choice(("none", "lz4", "zstd")), "of the batches that are sent, to peers that can read it"),
+    ] = "none"
     connection_pool_max_connections: Annotated[
         int, Setting(Integer(1, 50), "connections to one peer, at most", ("CONNECTION_POOL_MAX_CONNECTIONS",))
     ] = 10

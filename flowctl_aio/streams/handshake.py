@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TypeVar
 
 from flowctl_aio import _wire as wire
+from flowctl_aio.codec.arrow import UNPACKS_ALL
 from flowctl_aio.codec.envelope import Envelope
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.errors import DeadlineExceededError, PeerUnavailableError, StreamError
@@ -26,7 +27,8 @@ METADATA_KEY = "flowctl-aio"
 ARROW = "arrow"
 END_MARKER = "end-marker"
 CREDITS = "credits"
-CAPABILITIES = frozenset({ARROW, END_MARKER, CREDITS})
+COMPRESSION = "compression"
+CAPABILITIES = frozenset({ARROW, END_MARKER, CREDITS, COMPRESSION})
 # What goes with a capability travels under a key of its own, such as `flowctl-aio-credits`.
 FACTS: frozenset[str] = frozenset()
 MAX_OFFER, MAX_FACT = 1024, 256  # characters
@@ -71,7 +73,7 @@ LEAST = Offer(frozenset({ARROW, END_MARKER}))
 
 def own_offer(config: FlowctlConfig) -> Offer:
     """What we can do, under these settings."""
-    return Offer(LEAST.capabilities | {CREDITS})
+    return Offer(LEAST.capabilities | {CREDITS} | ({COMPRESSION} if UNPACKS_ALL else set()))
 
 
 class Role(Enum):
