@@ -166,6 +166,13 @@ class FlowctlConfig:
         ),
     ] = 4 * MIB
     target_message_bytes: Annotated[int, Setting(_COUNT, "larger batches are cut before they are sent")] = 2 * MIB
+    linger: Annotated[
+        float,
+        Setting(
+            Duration(zero=True),
+            "how long a small batch for a sink or processor waits for more of its kind; 0 joins none",
+        ),
+    ] = 0.0
     compression: Annotated[
         Compression,
         Setting(Choice(("none", "lz4", "zstd")), "of the batches that are sent, to peers that can read it"),

@@ -14,6 +14,12 @@ from flowctl_aio.streams.spans import sending
 from flowctl_aio.types import NOTHING
 
 
+def check_batch(batch: Any) -> None:
+    """Raises UsageError: if it is no batch."""
+    if not isinstance(batch, LedgerBatch | EventBatch):
+        raise UsageError(f"a stream carries LedgerBatch and EventBatch, not {type(batch).__name__}")
+
+
 class BatchWriter:
     """Batches into a call.
 
@@ -51,8 +57,7 @@ class BatchWriter:
             FrameTooLargeError: if one row is above the limit; nothing of it was sent.
             StreamError: if the call is over.
         """
-        if not isinstance(batch, LedgerBatch | EventBatch):
-            raise UsageError(f"a stream carries LedgerBatch and EventBatch, not {type(batch).__name__}")
+        check_batch(batch)
         with sending(batch, call=self._call, parent=parent) as span:
             # Where nobody traces, what came with the batch is passed on.
             trace = span.carrier() or parent or batch.trace

@@ -18,6 +18,7 @@ from flowctl_aio.owner import OwnerTask, Started, lone
 from flowctl_aio.streams.credits import Credits
 from flowctl_aio.streams.forms import decoder_for, encoder_for
 from flowctl_aio.streams.handshake import Peer, Role, own_offer
+from flowctl_aio.streams.outbox import Outbox, send_joined
 from flowctl_aio.streams.receive import BatchReader, inbox_for
 from flowctl_aio.streams.send import BatchWriter
 from flowctl_aio.transport.call import Channel, StreamCall, open_call
@@ -204,13 +205,17 @@ class BatchStream:
         )
         try:
             async with driven(batches) as inputs:
-                async for batch in inputs:
-                    await writer.send(batch)
+                if self._config.linger:
+                    await send_joined(inputs, Outbox(self._config, joins=self._peer.speaks_arrow), writer)
+                else:
+                    async for batch in inputs:
+                        await writer.send(batch)
             await writer.end()
             if credited is None:
                 await call.done_writing()
             # Else the outputs that still come need credits of ours; the end marker tells the peer all it must know.
-        except Exception as error:  # noqa: BLE001 - the reader raises it
+        except Exception as group:  # noqa: BLE001 - the reader raises it
+            error = lone(group)
             # Where writing failed because the call is over, the reader tells why, after the batches that still came.
             if not (isinstance(error, StreamError) and call.is_over()):
                 self._inbox.error = error
