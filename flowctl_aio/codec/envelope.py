@@ -137,13 +137,10 @@ def encode_rows(envelope: Envelope, batch: Batch, *, limit: int, trace: Mapping[
             raise CodecError(f"{what} is Arrow and cannot travel as a plain message of content type {content_type!r}")
         if trace and not any(key in message.metadata for key in TRACE_KEYS):
             message.metadata.update(trace)
-        if len(message.metadata) > MAX_ENTRIES:
-            raise CodecError(
-                f"{what} has {len(message.metadata)} entries of metadata, above the limit of {MAX_ENTRIES}"
-            )
         data = message.SerializeToString()
         if len(data) > limit:
             raise FrameTooLargeError(what, size=len(data), limit=limit)
+        _check_around(envelope, message, len(data), what)
         yield data
 
 
@@ -237,6 +234,16 @@ def _envelope(
     # A courtesy to people who look at the stream; the batch has its cursors in the metadata.
     sequence = first.sequence if first is not None and first.sequence < 2**32 else 0
     return wire.RawLedger(ledger_sequence=sequence, metadata=metadata)
+
+
+def _check_around(envelope: Envelope, message: Any, size: int, what: str) -> None:
+    """Whether a reader takes what a row of `size` bytes has beside its payload."""
+    if (entries := len(message.metadata)) > MAX_ENTRIES:
+        raise CodecError(f"{what} has {entries} entries of metadata, above the limit of {MAX_ENTRIES}")
+    if size > MAX_AROUND_BYTES:
+        around = size - len(getattr(message, envelope.field_name))
+        if around > MAX_AROUND_BYTES:
+            raise FrameTooLargeError(f"what is around the payload of {what}", size=around, limit=MAX_AROUND_BYTES)
 
 
 def _content_type(message: Any) -> str:
