@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-import anyio
-
 from flowctl_aio.codec.envelope import Envelope, decode_credit, encode_credit
 from flowctl_aio.errors import StreamError
 from flowctl_aio.streams.window import Grants, Window
@@ -27,7 +25,7 @@ class Credits:
     ) -> None:
         self._write, self._envelope = write, envelope
         self._window, self._grants = Window(), Grants(max_batches, max_bytes)
-        self._writing = anyio.Lock(fast_acquire=True)
+        self._writing = asyncio.Lock()
         self._room, self._due = asyncio.Event(), asyncio.Event()
 
     async def send(self, message: Any) -> None:
