@@ -10,8 +10,8 @@ Options: TypeAlias = list[tuple[str, int | str]]
 ANSWER_BYTES = 64 * MIB
 # Of a call's metadata, in bytes: above the first some calls are refused, above the second all. A token may be long.
 METADATA_BYTES, MAX_METADATA_BYTES = 16 * 1024, 32 * 1024
-# The window's part of the bytes in flight. gRPC lets a sender run ahead of a stalled reader by 1.4 times the window, and
-# by the message that is being read and the one that is being written; below the least window it crawls.
+# The window's part of the bytes in flight. gRPC lets a sender run ahead of a stalled reader by 1.4 times the window,
+# and by the message that is being read and the one that is being written; below the least window it crawls.
 WINDOW_SHARE, LEAST_WINDOW = 4, 64 * 1024
 
 # grpc's own backoff grows to two minutes; a peer that comes back is found again within about a second.

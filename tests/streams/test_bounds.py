@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import anyio
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from flowctl_aio.batches import EventBatch
 from flowctl_aio.codec.envelope import Envelope, encode_frame
 from flowctl_aio.component import Processor, Sink, Source
+from flowctl_aio.streams.receive import Inbox
 from flowctl_aio.types import Event
 
 pytestmark = pytest.mark.anyio
@@ -172,3 +174,33 @@ async def test_t9_a_processor_runs_ahead_of_a_stalled_reader_by_no_more_than_the
         assert ahead <= 2 * BATCHES  # in each direction
         assert ahead * length(size) <= 2 * BYTES[size]
         assert sum([len(batch) async for batch in stream]) == 8 * BATCHES - 1
+
+
+async def test_streams_that_stall_hold_up_no_other_on_the_same_connection(serve, drive):
+    session = await serve(Endless(4 * KIB))
+    one_connection = {"connection_pool_min_connections": 1, "connection_pool_max_connections": 1}
+    async with (
+        drive(**settings(4 * KIB), **one_connection) as driver,
+        driver.source(session.endpoint) as source,
+        AsyncExitStack() as stalled,
+    ):
+        for _ in range(6):
+            await anext(await stalled.enter_async_context(source.stream()))
+        async with source.stream() as stream:
+            for _ in range(4 * BYTES[4 * KIB] // (4 * KIB)):
+                await anext(stream)
+
+
+async def test_a_message_above_the_bound_of_an_inbox_passes_when_it_is_empty_and_the_next_waits(until):
+    messages = [b"x" * 100, b"y" * 10, b"z", None]
+    inbox = Inbox(16, max_bytes=50)
+
+    async def read() -> bytes | None:
+        return messages.pop(0)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(inbox.run_pump, read)
+        await until(lambda: len(messages) == 3)
+        assert inbox.receive_nowait() == b"x" * 100
+        await until(lambda: not messages)
+        assert [await inbox.receive() for _ in range(3)] == [b"y" * 10, b"z", None]
