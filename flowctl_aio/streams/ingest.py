@@ -70,8 +70,8 @@ class EpochCall:
 
     def take(self, batch: Batch) -> None:
         """Take a batch, to be called only while there is room; an epoch that is full now may end with it."""
-        self._outbox.put(batch, batch.trace or tracing.current())
-        self.tally.note(batch, anyio.current_time())
+        size = self._outbox.put(batch, batch.trace or tracing.current())
+        self.tally.note(batch, anyio.current_time(), size=size)
         self._noted.set()
         if self.tally.is_full(self._limits) and self.tally.is_between:
             self.seal()
@@ -161,8 +161,7 @@ class EpochCall:
 
     async def _write(self, writer: BatchWriter, call: StreamCall) -> None:
         while (entry := await self._outbox.next()) is not None:
-            batch, trace = entry
-            await writer.send(batch, parent=trace)
+            await writer.send(entry.batch, parent=entry.trace)
         if self._is_cancelled:
             # A task that was about to run does so before it is cancelled, and this marker would commit the epoch.
             raise StreamCancelledError("the epoch was abandoned", peer=self._peer.address)

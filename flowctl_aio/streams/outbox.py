@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import TypeAlias
+from typing import NamedTuple
 
 import anyio
 
@@ -16,11 +16,23 @@ from flowctl_aio.observe.tracing import Carrier
 from flowctl_aio.streams.send import BatchWriter, check_batch
 from flowctl_aio.streams.spans import joined
 
-# A batch with the trace context of whoever sent it: the task that writes knows none of that.
-Entry: TypeAlias = tuple[Batch, Carrier]
 # Only batches up to the first are joined, and to no more rows and bytes than the others. Above it, the fixed cost of a
 # message is a small part of what it costs anyway.
 SMALL_BYTES, JOINED_ROWS, JOINED_BYTES = 16 * 1024, 4096, 256 * 1024
+
+
+class Entry(NamedTuple):
+    """A batch with the trace context of whoever sent it: the task that writes knows none of that."""
+
+    batch: Batch
+    trace: Carrier
+    size: int
+
+    @classmethod
+    def of(cls, batch: Batch, trace: Carrier) -> Entry:
+        # That of all buffers is no less than that of the batch's own rows, which takes thirty times as long to find.
+        size = batch.record_batch.get_total_buffer_size()
+        return cls(batch, trace, size if size <= SMALL_BYTES else batch.nbytes)
 
 
 class Outbox:
@@ -44,11 +56,13 @@ class Outbox:
         # One batch may be there in any case, or a long one would never pass.
         return len(self._waiting) < self._max and (self._bytes < self._max_bytes or not self._waiting)
 
-    def put(self, batch: Batch, trace: Carrier) -> None:
-        """Put a batch in, to be called only while there is room."""
-        self._waiting.append((batch, trace))
-        self._bytes += batch.nbytes
+    def put(self, batch: Batch, trace: Carrier) -> int:
+        """Put a batch in, to be called only while there is room; returns its size in bytes, which may be rounded up."""
+        entry = Entry.of(batch, trace)
+        self._waiting.append(entry)
+        self._bytes += entry.size
         self._came.set()
+        return entry.size
 
     async def wait_room(self) -> None:
         """Return when there may be room again, or there will never be.
@@ -89,7 +103,7 @@ class Outbox:
     async def _fill(self, heap: Heap) -> None:
         while True:
             if self._waiting:
-                if not heap.takes(self._waiting[0][0]):
+                if not heap.takes(self._waiting[0]):
                     return
                 heap.add(self._take())
             elif self._is_sealed:
@@ -100,7 +114,7 @@ class Outbox:
 
     def _take(self) -> Entry:
         entry = self._waiting.popleft()
-        self._bytes -= entry[0].nbytes
+        self._bytes -= entry.size
         self._room.set()
         return entry
 
@@ -116,8 +130,7 @@ async def send_joined(batches: AsyncIterator[Batch], outbox: Outbox, writer: Bat
 
     async def write() -> None:
         while (entry := await outbox.next()) is not None:
-            batch, trace = entry
-            await writer.send(batch, parent=trace)
+            await writer.send(entry.batch, parent=entry.trace)
 
     async with anyio.create_task_group() as group:
         group.start_soon(write)
@@ -134,22 +147,22 @@ class Heap:
 
     def __init__(self, first: Entry) -> None:
         self._entries = [first]
-        self._rows, self._bytes = len(first[0]), first[0].nbytes
+        self._rows, self._bytes = len(first.batch), first.size
 
     @property
     def is_small(self) -> bool:
         """Whether more may be joined to it."""
-        return self._rows < JOINED_ROWS and self._entries[0][0].nbytes <= SMALL_BYTES
+        return self._rows < JOINED_ROWS and self._entries[0].size <= SMALL_BYTES
 
-    def takes(self, batch: Batch) -> bool:
-        """Whether `batch` may be joined to what is here."""
-        last = self._entries[-1][0]
+    def takes(self, entry: Entry) -> bool:
+        """Whether it may be joined to what is here."""
+        batch, last = entry.batch, self._entries[-1].batch
         return (
             type(batch) is type(last)
             and batch.event_type == last.event_type
-            and batch.nbytes <= SMALL_BYTES
+            and entry.size <= SMALL_BYTES
             and self._rows + len(batch) <= JOINED_ROWS
-            and self._bytes + batch.nbytes <= JOINED_BYTES
+            and self._bytes + entry.size <= JOINED_BYTES
             # A part of a larger batch says by a missing cursor that it is one.
             and (batch.first_cursor is None) == (last.first_cursor is None)
             and (batch.last_cursor is None) == (last.last_cursor is None)
@@ -159,8 +172,8 @@ class Heap:
     def add(self, entry: Entry) -> None:
         """Join one that it takes."""
         self._entries.append(entry)
-        self._rows += len(entry[0])
-        self._bytes += entry[0].nbytes
+        self._rows += len(entry.batch)
+        self._bytes += entry.size
 
     def entry(self) -> Entry:
         """All of it as one, with a trace context that is linked to each of theirs."""
@@ -168,13 +181,15 @@ class Heap:
             return self._entries[0]
         import pyarrow as pa
 
-        first, last = self._entries[0][0], self._entries[-1][0]
-        rows = pa.concat_batches([batch.record_batch for batch, _ in self._entries])
+        first, last = self._entries[0].batch, self._entries[-1].batch
+        rows = pa.concat_batches([one.batch.record_batch for one in self._entries])
         # Each once; several batches of one trace are common.
-        traces = list({tuple(sorted(trace.items())): trace for _, trace in self._entries if trace}.values())
+        traces = list({tuple(sorted(trace.items())): trace for _, trace, _ in self._entries if trace}.values())
+        whole: Batch
         if isinstance(first, LedgerBatch):
-            return LedgerBatch(rows), joined(traces)
-        whole = EventBatch(
-            rows, event_type=first.event_type, first_cursor=first.first_cursor, last_cursor=last.last_cursor
-        )
-        return whole, joined(traces)
+            whole = LedgerBatch(rows)
+        else:
+            whole = EventBatch(
+                rows, event_type=first.event_type, first_cursor=first.first_cursor, last_cursor=last.last_cursor
+            )
+        return Entry(whole, joined(traces), self._bytes)

@@ -11,7 +11,7 @@ from flowctl_aio.batches import EventBatch, LedgerBatch
 from flowctl_aio.component import Processor, Sink
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.errors import PeerError, UsageError
-from flowctl_aio.streams.outbox import JOINED_BYTES, JOINED_ROWS, SMALL_BYTES, Heap, Outbox
+from flowctl_aio.streams.outbox import JOINED_BYTES, JOINED_ROWS, SMALL_BYTES, Entry, Heap, Outbox
 from flowctl_aio.types import NOTHING, Cursor, Event, RawLedger
 
 pytestmark = pytest.mark.anyio
@@ -46,7 +46,7 @@ def filled(box: Outbox, *batches: EventBatch | LedgerBatch) -> Outbox:
 async def everything(box: Outbox) -> list[EventBatch | LedgerBatch]:
     found = []
     while (entry := await box.next()) is not None:
-        found.append(entry[0])
+        found.append(entry.batch)
     return found
 
 
@@ -139,9 +139,9 @@ async def test_the_room_is_bounded_in_batches_and_in_bytes():
 
 def test_each_trace_is_passed_on():
     one = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
-    heap = Heap((event(1), one))
-    heap.add((event(2), one))
-    assert heap.entry()[1] == one
+    heap = Heap(Entry.of(event(1), one))
+    heap.add(Entry.of(event(2), one))
+    assert heap.entry().trace == one
 
 
 class Echo(Processor):
