@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,7 +22,7 @@ from flowctl_aio.streams.handshake import Peer, Role, own_offer
 from flowctl_aio.streams.outbox import Outbox, send_joined
 from flowctl_aio.streams.receive import BatchReader, inbox_for
 from flowctl_aio.streams.send import BatchWriter
-from flowctl_aio.transport.call import Channel, StreamCall, open_call
+from flowctl_aio.transport.call import CallMetadata, Channel, StreamCall, open_call
 
 
 class BatchStream:
@@ -175,10 +176,9 @@ class BatchStream:
     async def _run_call(self, method: str, span: CallSpan, started: Started) -> None:
         metadata = (*own_offer(self._config).metadata, *span.metadata)
         async with (
-            open_call(self._channel, method, self._request, answers=True, metadata=metadata) as call,
+            self._open_call(method, metadata) as call,
             anyio.create_task_group() as group,
         ):
-            self._call = call
             started()
             if self._credits is not None:
                 group.start_soon(self._credits.keep_granting)
@@ -186,6 +186,15 @@ class BatchStream:
                 group.start_soon(self._feed, self._inputs, call, group.cancel_scope, span.carrier)
             await self._inbox.run_pump(call.read)
             group.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def _open_call(self, method: str, metadata: CallMetadata) -> AsyncIterator[StreamCall]:
+        async with open_call(self._channel, method, self._request, answers=True, metadata=metadata) as call:
+            self._call = call
+            try:
+                yield call
+            finally:
+                self._call = None  # a stream that is kept must not keep its connection
 
     async def _write(self, message: Any) -> None:
         assert self._call is not None

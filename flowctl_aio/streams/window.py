@@ -4,8 +4,9 @@ A credit is the permission to have more batches under way, given by whoever rece
 direction of a stream whose both ends know credits; there is no other, and it cannot lock up:
 
 1. A receiver says how many batches, and how many of their bytes, it has room for: once when the stream opens, and again
-   whenever its consumer has taken half of that since it last said so. What it says is the total since the stream began,
-   so nothing is lost if two of them are joined, or the older one comes to nothing.
+   whenever its consumer has taken three eighths of that since it last said so: often enough that what is under way to
+   a consumer that is behind never falls to where its load looks like recovery. What it says is the total since the
+   stream began, so nothing is lost if two of them are joined, or the older one comes to nothing.
 2. A sender waits before a batch until the batch is within what was last said. Before the first word it may send one.
 3. Only batches wait. End markers, and credits themselves, never do, and a receiver always reads on: what it gave room
    for has its place, so a credit is never stuck behind a batch.
@@ -81,7 +82,7 @@ class Grants:
         if self._said is None:
             return True
         batches, size = self._taken_batches - self._said.batches, self._taken_bytes - self._said.bytes
-        return 2 * batches >= self._max.batches or 2 * size >= self._max.bytes
+        return 8 * batches >= 3 * self._max.batches or 8 * size >= 3 * self._max.bytes
 
     def note_taken(self, size: int) -> None:
         """Count a batch of `size` bytes that the consumer took."""

@@ -58,17 +58,19 @@ def test_whoever_can_give_no_more_limits_no_more():
     assert window.may_send(10**9)
 
 
-def test_a_receiver_speaks_first_and_then_at_each_half():
-    grants = Grants(4, 100)
+def test_a_receiver_speaks_first_and_then_at_each_three_eighths():
+    grants = Grants(5, 100)
     assert grants.is_due
-    assert grants.credit() == Credit(4, 100)
+    assert grants.credit() == Credit(5, 100)
     grants.note_taken(10)
     assert not grants.is_due
     grants.note_taken(10)
     assert grants.is_due
-    assert grants.credit() == Credit(6, 120)
-    grants.note_taken(50)
-    assert grants.is_due, "half of the bytes"
+    assert grants.credit() == Credit(7, 120)
+    grants.note_taken(37)
+    assert not grants.is_due
+    grants.note_taken(1)
+    assert grants.is_due, "three eighths of the bytes"
 
 
 @settings(deadline=None)
