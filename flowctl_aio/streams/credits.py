@@ -27,6 +27,7 @@ class Credits:
         self._window, self._grants = Window(), Grants(max_batches, max_bytes)
         self._writing = asyncio.Lock()
         self._room, self._due = asyncio.Event(), asyncio.Event()
+        self._is_over = False
 
     async def send(self, message: Any) -> None:
         """Write a message with a batch in it, when the peer has room for it.
@@ -70,6 +71,10 @@ class Credits:
         if self._grants.is_due:
             self._due.set()
 
+    def end_granting(self) -> None:
+        """The peer has sent its last batch, so it needs no more credits."""
+        self._is_over = True
+
     def open(self) -> None:
         """No credit will come any more, so wait for none."""
         self._window.open()
@@ -82,7 +87,7 @@ class Credits:
         """
         with suppress(StreamError):  # whoever reads or writes batches is told why it is over
             while True:
-                while self._grants.is_due:
+                while self._grants.is_due and not self._is_over:
                     await self.send_marker(encode_credit(self._envelope, self._grants.credit()))
                 self._due.clear()
                 await self._due.wait()

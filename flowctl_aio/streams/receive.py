@@ -123,6 +123,11 @@ class Inbox:
             self._credits.note_taken(message)
         return message
 
+    def note_end(self) -> None:
+        """The peer has said that it sends no more batches."""
+        if self._credits is not None:
+            self._credits.end_granting()
+
     def close(self) -> None:
         """Drop what is still waiting, and take no more."""
         self._is_closed = True
@@ -254,6 +259,7 @@ class BatchReader:
                 f"the peer sent {end.batches} batches and {self._frames} arrived", peer=self._peer
             )
         self.is_complete = True
+        self._inbox.note_end()
 
 
 def _traces(rows: list[RawLedger | Event]) -> list[Carrier]:
