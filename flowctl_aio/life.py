@@ -165,6 +165,7 @@ class Life:
                 {**services, **health_services(served, services)},
                 self.config.bind,
                 max_message_bytes=self.config.max_message_bytes,
+                max_inflight_bytes=self.config.max_inflight_bytes,
                 advertise_host=self.config.advertise_host,
                 insecure=self.config.insecure,
                 tls=self.config.server_tls,

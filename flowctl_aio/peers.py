@@ -55,6 +55,7 @@ class Peers:
             partial(
                 data_connection,
                 max_message_bytes=config.max_message_bytes,
+                max_inflight_bytes=config.max_inflight_bytes,
                 insecure=config.insecure,
                 tls=config.client_tls,
                 credentials=config.credentials,

@@ -3,7 +3,7 @@
 A frame is a whole IPC stream: schema, exactly one record batch, end mark. It carries its schema
 because a bare batch read under a wrong one is accepted without a word, and it is never trusted:
 size, checksum, what its buffers claim to unpack to, row count and every buffer are checked before
-anybody sees a row. Our own frames are not compressed; those of other writers may be (LZ4, ZSTD).
+anybody sees a row. Its buffers may be compressed (LZ4, ZSTD).
 """
 
 from __future__ import annotations
@@ -43,13 +43,19 @@ MESSAGE_HEADER, SCHEMA_ENDIANNESS, DICTIONARY_DATA, BATCH_BUFFERS, BATCH_COMPRES
 # Our own slices of a message start anywhere; Arrow copies just the buffers that need it
 # (offsets and numbers), never the long ones of bytes.
 _READ = ipc.IpcReadOptions(ensure_alignment=pa.lib.Alignment.DataTypeSpecific)
-_WRITE = ipc.IpcWriteOptions()  # without any, pyarrow asks the environment each time
+NO_COMPRESSION = "none"
+# Without any, pyarrow asks the environment each time.
+_WRITE = {NO_COMPRESSION: ipc.IpcWriteOptions()} | {
+    name: ipc.IpcWriteOptions(compression=name) for name in ("lz4", "zstd") if pa.Codec.is_available(name)
+}
+# Whether everything that a frame can be compressed with is there.
+UNPACKS_ALL = len(_WRITE) == 3
 
 
-def write_frame(batch: pa.RecordBatch) -> pa.Buffer:
+def write_frame(batch: pa.RecordBatch, compression: str = NO_COMPRESSION) -> pa.Buffer:
     """Write `batch` as one IPC stream."""
     out = pa.BufferOutputStream()
-    with ipc.new_stream(out, batch.schema, options=_WRITE) as writer:
+    with ipc.new_stream(out, batch.schema, options=_WRITE[compression]) as writer:
         writer.write_batch(batch)
     return out.getvalue()
 

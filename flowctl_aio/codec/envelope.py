@@ -1,7 +1,7 @@
 """Batch ⇄ one raw message, in the three envelopes that data travels in.
 
-A message is one of three things: a frame (a whole batch as Arrow), a plain row, or the end
-marker that SDK peers close a stream with. All three are ordinary messages to everybody else.
+A message is one of four things: a frame (a whole batch as Arrow), a plain row, the end marker that SDK peers
+close a stream with, or a credit against the stream's direction. All are ordinary messages to everybody else.
 """
 
 from __future__ import annotations
@@ -16,11 +16,19 @@ from google.protobuf.message import DecodeError
 from flowctl_aio import _wire as wire
 from flowctl_aio.batches import LEDGER_SCHEMA, Batch, EventBatch, LedgerBatch, schema_name
 from flowctl_aio.codec import arrow, plain
+from flowctl_aio.codec.arrow import NO_COMPRESSION
 from flowctl_aio.codec.protobuf import SPLIT_ABOVE, join_payload, split_payload
 from flowctl_aio.errors import CodecError, FrameCorruptError, FrameTooLargeError, SchemaMismatchError
 from flowctl_aio.types import NOTHING, Event, RawLedger
 
 END_CONTENT_TYPE = "application/vnd.flowctl-aio.end"
+CREDIT_CONTENT_TYPE = "application/vnd.flowctl-aio.credit"
+# What no row may say that it is.
+RESERVED = frozenset({arrow.CONTENT_TYPE, END_CONTENT_TYPE, CREDIT_CONTENT_TYPE})
+# No credit is longer; and the mark by which a message that may be one is told from all others without parsing it.
+MAX_CREDIT_BYTES, CREDIT_MARK = 256, CREDIT_CONTENT_TYPE.encode()
+# Around a payload: the entries of the metadata, and the bytes of all that is not payload.
+MAX_ENTRIES, MAX_AROUND_BYTES = 1024, 1024 * 1024
 # Metadata that only frames have.
 FRAME_KEYS = ("arrow-rows", "batch-number", "checksum")
 # Metadata that carries a trace context. Here it is only passed on; what it says is not looked at.
@@ -58,21 +66,36 @@ class End:
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """What the other side may have sent since the stream began: so many batches, of so many bytes."""
+
+    batches: int
+    bytes: int
+
+
 Received: TypeAlias = Frame | End | RawLedger | Event
 
 
 def encode_frame(
-    envelope: Envelope, batch: Batch, *, number: int, limit: int, trace: Mapping[str, str] = NOTHING
+    envelope: Envelope,
+    batch: Batch,
+    *,
+    number: int,
+    limit: int,
+    trace: Mapping[str, str] = NOTHING,
+    compression: str = NO_COMPRESSION,
 ) -> bytes:
     """A whole batch as one message.
 
     Args:
+        compression: of the buffers.
         trace: the trace context to send with it.
 
     Raises:
         FrameTooLargeError: if the message is longer than `limit` bytes.
     """
-    payload = arrow.write_frame(batch.record_batch)
+    payload = arrow.write_frame(batch.record_batch, compression)
     metadata = {
         "data_format": "apache_arrow",
         "arrow-schema": batch.schema_name,
@@ -100,14 +123,15 @@ def encode_rows(envelope: Envelope, batch: Batch, *, limit: int, trace: Mapping[
 
     Raises:
         FrameTooLargeError: if a row's message is longer than `limit` bytes.
-        CodecError: if the envelope holds ledgers and the rows are events, or if a row says it has the content
-            type of a frame or an end marker: the peer would take it for one.
+        CodecError: if the envelope holds ledgers and the rows are events, if a row has more metadata than a reader
+            takes, or if it says it has the content
+            type of a frame, an end marker or a credit: the peer would take it for one.
     """
     for row in plain.rows(batch):
         message = _row_to_wire(envelope, row)
         what = f"ledger {row.sequence}" if isinstance(row, RawLedger) else f"event {row.id or row.event_type!r}"
         content_type = _content_type(message)
-        if content_type in (arrow.CONTENT_TYPE, END_CONTENT_TYPE):
+        if content_type in RESERVED:
             raise CodecError(f"{what} cannot travel as a plain message of content type {content_type}")
         if _is_disguised(message, getattr(message, envelope.field_name)):
             raise CodecError(f"{what} is Arrow and cannot travel as a plain message of content type {content_type!r}")
@@ -116,6 +140,7 @@ def encode_rows(envelope: Envelope, batch: Batch, *, limit: int, trace: Mapping[
         data = message.SerializeToString()
         if len(data) > limit:
             raise FrameTooLargeError(what, size=len(data), limit=limit)
+        _check_around(envelope, message, len(data), what)
         yield data
 
 
@@ -126,6 +151,30 @@ def encode_end(envelope: Envelope, end: End) -> bytes:
     return data
 
 
+def encode_credit(envelope: Envelope, credit: Credit) -> bytes:
+    """A credit as one message."""
+    metadata = {"batches": str(credit.batches), "bytes": str(credit.bytes)}
+    data: bytes = _envelope(envelope, "flowctl_aio.Credit", CREDIT_CONTENT_TYPE, metadata, None).SerializeToString()
+    return data
+
+
+def decode_credit(envelope: Envelope, raw: bytes) -> Credit | None:
+    """The credit that a message from outside is; None if it is another message.
+
+    Raises:
+        FrameCorruptError: if it says that it is one, and is not.
+    """
+    if len(raw) > MAX_CREDIT_BYTES or CREDIT_MARK not in raw:
+        return None
+    try:
+        message = envelope.message.FromString(raw)
+    except DecodeError:
+        return None  # whoever reads it as a batch says what is wrong with it
+    if _content_type(message) != CREDIT_CONTENT_TYPE:
+        return None
+    return Credit(_count(message.metadata, "batches"), _count(message.metadata, "bytes"))
+
+
 def decode(envelope: Envelope, raw: bytes, *, limit: int) -> Received:
     """Read one message from outside.
 
@@ -133,8 +182,8 @@ def decode(envelope: Envelope, raw: bytes, *, limit: int) -> Received:
         limit: longest message to look at, in bytes.
 
     Raises:
-        FrameTooLargeError: if it is longer.
-        FrameCorruptError: if it is not a message, or its frame is broken.
+        FrameTooLargeError: if it is longer, or has more metadata than anybody needs.
+        FrameCorruptError: if it is not a message, its frame is broken, or it is a credit, which is not for this stream.
         SchemaMismatchError: if its frame has other columns than it says.
     """
     if len(raw) > limit:
@@ -143,17 +192,25 @@ def decode(envelope: Envelope, raw: bytes, *, limit: int) -> Received:
     try:
         if len(raw) > SPLIT_ABOVE:
             payload, rest = split_payload(raw, envelope.field)
+            if len(rest) > MAX_AROUND_BYTES:
+                raise FrameTooLargeError("what is around a payload", size=len(rest), limit=MAX_AROUND_BYTES)
             message = envelope.message.FromString(rest)
         else:
             message = envelope.message.FromString(raw)
             payload = getattr(message, envelope.field_name)
     except DecodeError as error:
         raise FrameCorruptError(f"a message of {len(raw)} bytes is not a {envelope.message.__name__}") from error
+    if len(message.metadata) > MAX_ENTRIES:
+        raise FrameCorruptError(
+            f"a message has {len(message.metadata)} entries of metadata, above the limit of {MAX_ENTRIES}"
+        )
     content_type = _content_type(message)
     if content_type == arrow.CONTENT_TYPE:
         return _frame_from_wire(message, payload, limit)
     if content_type == END_CONTENT_TYPE:
         return End(_count(message.metadata, "batches"), _count(message.metadata, "rows"))
+    if content_type == CREDIT_CONTENT_TYPE:
+        raise FrameCorruptError("a credit came on a stream without credits")
     if _is_disguised(message, payload):
         raise FrameCorruptError(f"a frame says that its content type is {content_type[:80]!r}")
     if isinstance(payload, memoryview):
@@ -177,6 +234,16 @@ def _envelope(
     # A courtesy to people who look at the stream; the batch has its cursors in the metadata.
     sequence = first.sequence if first is not None and first.sequence < 2**32 else 0
     return wire.RawLedger(ledger_sequence=sequence, metadata=metadata)
+
+
+def _check_around(envelope: Envelope, message: Any, size: int, what: str) -> None:
+    """Whether a reader takes what a row of `size` bytes has beside its payload."""
+    if (entries := len(message.metadata)) > MAX_ENTRIES:
+        raise CodecError(f"{what} has {entries} entries of metadata, above the limit of {MAX_ENTRIES}")
+    if size > MAX_AROUND_BYTES:
+        around = size - len(getattr(message, envelope.field_name))
+        if around > MAX_AROUND_BYTES:
+            raise FrameTooLargeError(f"what is around the payload of {what}", size=around, limit=MAX_AROUND_BYTES)
 
 
 def _content_type(message: Any) -> str:

@@ -27,6 +27,7 @@ from flowctl_aio.security import Admission, ClientTls, Credentials, Pem, ServerT
 
 DialectChoice: TypeAlias = Literal["auto", "v1", "classic"]
 OnEventError: TypeAlias = Literal["fail", "skip", "dead-letter"]
+Compression: TypeAlias = Literal["none", "lz4", "zstd"]
 HeartbeatMode: TypeAlias = Literal["loop", "thread"]
 MIB = 1024 * 1024
 MAX_LEDGER = 2**32 - 1
@@ -149,6 +150,13 @@ class FlowctlConfig:
     max_inflight: Annotated[
         int, Setting(_COUNT, "batches that may wait between the wire and the component, per stream")
     ] = 16
+    max_inflight_bytes: Annotated[
+        int,
+        Setting(
+            Integer(1, 2**31 - 1),
+            "bytes that may wait there, and on the wire before it, per stream; a single message may be longer",
+        ),
+    ] = 8 * MIB
     max_message_bytes: Annotated[int, Setting(Integer(1, 2**31 - 1), "longest message to send or accept")] = 64 * MIB
     stranger_message_bytes: Annotated[
         int,
@@ -162,6 +170,17 @@ class FlowctlConfig:
         bool,
         Setting(_BOOLEAN, "join peers of the same event loop in memory, without gRPC or copying, if both have it on"),
     ] = True
+    linger: Annotated[
+        float,
+        Setting(
+            Duration(zero=True),
+            "how long a small batch for a sink or processor waits for more of its kind; 0 joins none",
+        ),
+    ] = 0.0
+    compression: Annotated[
+        Compression,
+        Setting(Choice(("none", "lz4", "zstd")), "of the batches that are sent, to peers that can read it"),
+    ] = "none"
     connection_pool_max_connections: Annotated[
         int, Setting(Integer(1, 50), "connections to one peer, at most", ("CONNECTION_POOL_MAX_CONNECTIONS",))
     ] = 10

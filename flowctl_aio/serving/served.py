@@ -22,9 +22,10 @@ from flowctl_aio.observe.tracing import Carrier, Span
 from flowctl_aio.owner import is_cancelled
 from flowctl_aio.serving.processes import Workers
 from flowctl_aio.serving.work import Work
+from flowctl_aio.streams.credits import Credits
 from flowctl_aio.streams.handshake import END_MARKER, Offer, Role, own_offer
 from flowctl_aio.streams.local import decoder_of, encoder_of
-from flowctl_aio.streams.receive import BatchReader, Inbox
+from flowctl_aio.streams.receive import BatchReader, inbox_for
 from flowctl_aio.streams.send import BatchWriter
 from flowctl_aio.streams.spans import working
 from flowctl_aio.transport.server import ServerCall
@@ -226,15 +227,25 @@ class ServedStream:
         offer, config = Offer.of(call.metadata), served.config
         envelope = role.envelope(dialect)
         self.call, self._trace, self._component_id = call, trace, served.info.component_id
-        self.inbox = Inbox(served.max_inflight, counted=served.count)
+        self._credits: Credits | None = None
+        if role is Role.PROCESSOR and offer.has_credits:  # the one kind of stream that goes both ways
+            self._credits = Credits(
+                call.write, envelope, max_batches=served.max_inflight, max_bytes=config.max_inflight_bytes
+            )
+        credited = self._credits
+        self.inbox = inbox_for(config, served.max_inflight, credited=credited, counted=served.count)
         self.reader = BatchReader(
             self.inbox,
             decoder_of(envelope, offer, config),
             expects_end=END_MARKER in offer.capabilities,
             peer=call.peer,
         )
-        encoder = encoder_of(envelope, offer, config, is_local=call.is_local)
-        self.writer = BatchWriter(call.write, encoder, call=trace)
+        self.writer = BatchWriter(
+            credited.send if credited is not None else call.write,
+            encoder_of(envelope, offer, config, is_local=call.is_local),
+            call=trace,
+            write_marker=credited.send_marker if credited is not None else None,
+        )
 
     def working(self, what: str, batch: Batch) -> AbstractContextManager[Span]:
         """The span around what the component does with a batch; `what` is a verb."""
@@ -245,5 +256,7 @@ class ServedStream:
         """The reader, while a pump fills it."""
         async with anyio.create_task_group() as group:
             group.start_soon(self.inbox.run_pump, self.call.read)
+            if self._credits is not None:
+                group.start_soon(self._credits.keep_granting)
             yield self.reader
             group.cancel_scope.cancel()

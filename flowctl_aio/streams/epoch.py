@@ -64,12 +64,12 @@ class EpochTally:
     is_whole: bool = True
     is_between: bool = True
 
-    def note(self, batch: Batch, now: float) -> None:
-        """Count a batch that was taken."""
+    def note(self, batch: Batch, now: float, *, size: int | None = None) -> None:
+        """Count a batch that was taken, of `size` bytes if that is known already."""
         self.touched = now
         self.batches += 1
         self.rows += len(batch)
-        self.bytes += batch.nbytes
+        self.bytes += batch.nbytes if size is None else size
         self.first = self.first or batch.first_cursor
         self.last = batch.last_cursor or self.last
         self.is_whole = batch.last_cursor is not None or batch.first_cursor is None

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 from flowctl_aio.batches import Batch
+from flowctl_aio.codec.arrow import NO_COMPRESSION
 from flowctl_aio.codec.envelope import End, Envelope, Received, decode, encode_end, encode_frame, encode_rows
 from flowctl_aio.codec.split import split
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.observe.tracing import Carrier
-from flowctl_aio.streams.handshake import ARROW, END_MARKER, Offer
+from flowctl_aio.streams.handshake import ARROW, COMPRESSION, END_MARKER, Offer
 
 # The envelope and the IPC framing around a batch that is itself within the limit.
 FRAMING_BYTES = 64 * 1024
@@ -82,14 +83,30 @@ class FrameEncoder:
 
     is_framed = True
 
-    def __init__(self, envelope: Envelope, *, target: int, limit: int, marks_ends: bool) -> None:
+    def __init__(
+        self,
+        envelope: Envelope,
+        *,
+        target: int,
+        limit: int,
+        marks_ends: bool,
+        compression: str = NO_COMPRESSION,
+    ) -> None:
         self._envelope, self._limit, self._marks_ends = envelope, limit, marks_ends
+        self._compression = compression
         self._target = min(target, limit - FRAMING_BYTES)
         self._number = 0
 
     def encode(self, batch: Batch, trace: Carrier) -> Iterator[Message]:
         for part in split(batch, target=self._target, limit=self._limit):
-            data = encode_frame(self._envelope, part, number=self._number, limit=self._limit, trace=trace)
+            data = encode_frame(
+                self._envelope,
+                part,
+                number=self._number,
+                limit=self._limit,
+                trace=trace,
+                compression=self._compression,
+            )
             self._number += 1
             yield Message(data, len(part))
 
@@ -112,7 +129,13 @@ def encoder_for(envelope: Envelope, peer: Offer, config: FlowctlConfig) -> Encod
     marks_ends = END_MARKER in peer.capabilities
     limit = config.max_message_bytes
     if ARROW in peer.capabilities:
-        return FrameEncoder(envelope, target=config.target_message_bytes, limit=limit, marks_ends=marks_ends)
+        return FrameEncoder(
+            envelope,
+            target=config.target_message_bytes,
+            limit=limit,
+            marks_ends=marks_ends,
+            compression=config.compression if COMPRESSION in peer.capabilities else NO_COMPRESSION,
+        )
     return PlainEncoder(envelope, limit=min(limit, config.stranger_message_bytes), marks_ends=marks_ends)
 
 

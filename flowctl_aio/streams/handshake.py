@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TypeVar
 
 from flowctl_aio import _wire as wire
+from flowctl_aio.codec.arrow import UNPACKS_ALL
 from flowctl_aio.codec.envelope import Envelope
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.errors import DeadlineExceededError, PeerUnavailableError, StreamError
@@ -25,7 +26,9 @@ T = TypeVar("T")
 METADATA_KEY = "flowctl-aio"
 ARROW = "arrow"
 END_MARKER = "end-marker"
-CAPABILITIES = frozenset({ARROW, END_MARKER})
+CREDITS = "credits"
+COMPRESSION = "compression"
+CAPABILITIES = frozenset({ARROW, END_MARKER, CREDITS, COMPRESSION})
 # What goes with a capability travels under a key of its own, such as `flowctl-aio-credits`.
 FACTS: frozenset[str] = frozenset()
 MAX_OFFER, MAX_FACT = 1024, 256  # characters
@@ -53,6 +56,11 @@ class Offer:
         return cls(capabilities, {name: text for name, text in facts.items() if 0 < len(text) <= MAX_FACT})
 
     @property
+    def has_credits(self) -> bool:
+        """Whether a stream that goes both ways is bounded by credits. They need ends that both sides can tell."""
+        return self.capabilities >= {ARROW, END_MARKER, CREDITS}
+
+    @property
     def metadata(self) -> CallMetadata:
         """As it travels."""
         facts = [(f"{METADATA_KEY}-{name}", text) for name, text in self.facts.items()]
@@ -65,7 +73,7 @@ LEAST = Offer(frozenset({ARROW, END_MARKER}))
 
 def own_offer(config: FlowctlConfig) -> Offer:
     """What we can do, under these settings."""
-    return LEAST
+    return Offer(LEAST.capabilities | {CREDITS} | ({COMPRESSION} if UNPACKS_ALL else set()))
 
 
 class Role(Enum):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -16,11 +15,11 @@ from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.errors import FrameCorruptError, PeerError, StreamCancelledError
 from flowctl_aio.observe import tracing
 from flowctl_aio.observe.calls import client_call
-from flowctl_aio.observe.tracing import Carrier
 from flowctl_aio.owner import OwnerTask, Started, lone
 from flowctl_aio.streams.epoch import EpochLimits, EpochTally
 from flowctl_aio.streams.handshake import Peer, Role, own_offer
 from flowctl_aio.streams.local import encoder_of
+from flowctl_aio.streams.outbox import Outbox
 from flowctl_aio.streams.send import BatchWriter
 from flowctl_aio.transport.call import Channel, OpenCall, open_call
 from flowctl_aio.types import Ack, Dialect
@@ -58,9 +57,8 @@ class EpochCall:
         self.tally = EpochTally(anyio.current_time())
         self.is_sealed = self._is_cancelled = False
         self.error: Exception | None = None
-        # Each batch comes with the trace context of whoever sent it: the task that writes knows none of that.
-        self._waiting: deque[tuple[Batch, Carrier]] = deque()
-        self._came, self._noted, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._outbox = Outbox(config, joins=peer.speaks_arrow)
+        self._noted = asyncio.Event()
         self._owner = OwnerTask(self._main, name="flowctl_aio sink epoch")
         # Without a wait: who is cancelled while sending the first batch must find the epoch whole.
         self._owner.start_nowait()
@@ -68,13 +66,12 @@ class EpochCall:
     @property
     def has_room(self) -> bool:
         """Whether a batch may be taken now. Full means that the sink is behind, and whoever sends waits."""
-        return len(self._waiting) < self._config.max_inflight
+        return self._outbox.has_room
 
     def take(self, batch: Batch) -> None:
         """Take a batch, to be called only while there is room; an epoch that is full now may end with it."""
-        self._waiting.append((batch, batch.trace or tracing.current()))
-        self.tally.note(batch, anyio.current_time())
-        self._came.set()
+        size = self._outbox.put(batch, batch.trace or tracing.current())
+        self.tally.note(batch, anyio.current_time(), size=size)
         self._noted.set()
         if self.tally.is_full(self._limits) and self.tally.is_between:
             self.seal()
@@ -84,15 +81,13 @@ class EpochCall:
 
         Cancellation: safe at any point.
         """
-        self._room.clear()
-        await self._room.wait()
+        await self._outbox.wait_room()
 
     def seal(self) -> None:
         """Take no more; the epoch ends with what it has. May be called twice."""
         self.is_sealed = True
-        self._came.set()
+        self._outbox.seal()
         self._noted.set()
-        self._room.set()
 
     def cancel(self) -> None:
         """End the call without its end marker, so that the sink commits nothing of it."""
@@ -127,7 +122,7 @@ class EpochCall:
             if ack is None and self.error is None:
                 self.error = StreamCancelledError("the epoch was abandoned", peer=self._peer.address)
             self.seal()
-            self._waiting.clear()
+            self._outbox.clear()
             self._settled(self, ack)
 
     async def _wait_for(self, before: EpochCall) -> None:
@@ -166,14 +161,8 @@ class EpochCall:
                 return ack_from_wire(await call.result(), self._peer, writer, self.tally)
 
     async def _write(self, writer: BatchWriter, call: OpenCall) -> None:
-        while self._waiting or not self.is_sealed:
-            if not self._waiting:
-                self._came.clear()
-                await self._came.wait()
-                continue
-            batch, trace = self._waiting.popleft()
-            self._room.set()
-            await writer.send(batch, parent=trace)
+        while (entry := await self._outbox.next()) is not None:
+            await writer.send(entry.batch, parent=entry.trace)
         if self._is_cancelled:
             # A task that was about to run does so before it is cancelled, and this marker would commit the epoch.
             raise StreamCancelledError("the epoch was abandoned", peer=self._peer.address)

@@ -13,8 +13,10 @@ import anyio
 from flowctl_aio.batches import Batch
 from flowctl_aio.codec import plain
 from flowctl_aio.codec.envelope import End, Frame, Received
+from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.errors import FlowctlError, FrameCorruptError, StreamError, StreamTruncatedError
 from flowctl_aio.observe.tracing import MAX_LINKS, Carrier, extract, is_on
+from flowctl_aio.streams.credits import Credits
 from flowctl_aio.streams.forms import Decoder
 from flowctl_aio.streams.spans import joined
 from flowctl_aio.types import Event, RawLedger
@@ -33,17 +35,28 @@ class Inbox:
 
     Args:
         max_messages: how many messages may wait; the pump waits when it is full, and the peer with it.
+        max_bytes: how long they may be together, where it is more than one.
         counted: told how many messages more, or less, wait.
+        credited: what the peer has room for, and is told of ours. It sends no more than fits in here, so that the pump
+            always reads on: behind the last batch that had room may come a credit, for which somebody waits who
+            must send before anything here is taken.
     """
 
     # A memory stream of anyio hands a message to a waiting reader, and with it goes the message
     # if the reader is cancelled in that very turn (by `asyncio.timeout`, say). Here a reader only takes, and
     # between its waking and its taking there is no await.
 
-    def __init__(self, max_messages: int, *, counted: Callable[[int], None] = lambda more: None) -> None:
+    def __init__(
+        self,
+        max_messages: int,
+        *,
+        max_bytes: int | None = None,
+        counted: Callable[[int], None] = lambda more: None,
+        credited: Credits | None = None,
+    ) -> None:
         self.error: BaseException | None = None
-        self._counted = counted
-        self._max = max_messages
+        self._counted, self._credits = counted, credited
+        self._max, self._max_bytes, self._bytes = max_messages, max_bytes, 0
         self._waiting: deque[Any] = deque()
         self._arrived, self._taken = asyncio.Event(), asyncio.Event()
         self._is_ended = self._is_closed = False
@@ -53,14 +66,23 @@ class Inbox:
         with self.filling():
             try:
                 while not self._is_closed and (message := await read()) is not None:
+                    if self._credits is not None and self._credits.hears(message):
+                        continue
                     self._waiting.append(message)
+                    self._bytes += len(message)
                     self._counted(1)
                     self._arrived.set()
-                    while len(self._waiting) >= self._max and not self._is_closed:
+                    while self._is_full and not self._is_closed:
                         self._taken.clear()
                         await self._taken.wait()
             except FlowctlError as error:
                 self.error = self.error or error
+
+    @property
+    def _is_full(self) -> bool:
+        # One message is there in any case, or a long one would never pass.
+        too_long = self._max_bytes is not None and self._bytes >= self._max_bytes
+        return len(self._waiting) >= self._max or (too_long and bool(self._waiting))
 
     @contextmanager
     def filling(self) -> Iterator[None]:
@@ -70,6 +92,8 @@ class Inbox:
         finally:
             self._is_ended = True
             self._arrived.set()
+            if self._credits is not None:
+                self._credits.open()
 
     async def receive(self) -> Any | None:
         """The next message; None at the end of the call.
@@ -91,17 +115,48 @@ class Inbox:
         """The next message if it is here; None if there is none now."""
         if not self._waiting:
             return None
+        message = self._waiting.popleft()
+        self._bytes -= len(message)
         self._taken.set()
         self._counted(-1)
-        return self._waiting.popleft()
+        if self._credits is not None:
+            self._credits.note_taken(message)
+        return message
+
+    def note_end(self) -> None:
+        """The peer has said that it sends no more batches."""
+        if self._credits is not None:
+            self._credits.end_granting()
 
     def close(self) -> None:
         """Drop what is still waiting, and take no more."""
         self._is_closed = True
         self._counted(-len(self._waiting))
         self._waiting.clear()
+        self._bytes = 0
         self._arrived.set()
         self._taken.set()
+
+
+# Beyond the batches that the peer has room for: its end marker, and one for the pump to read on.
+MARKERS = 2
+# How much of the bytes in flight may wait in an inbox. Of the rest, the window of the connection takes its part.
+INBOX_SHARE = 4
+
+
+def inbox_for(
+    config: FlowctlConfig,
+    max_messages: int,
+    *,
+    credited: Credits | None = None,
+    counted: Callable[[int], None] = lambda more: None,
+) -> Inbox:
+    """An inbox with the bounds of one stream."""
+    if credited is None:
+        return Inbox(max_messages, max_bytes=config.max_inflight_bytes // INBOX_SHARE, counted=counted)
+    # A peer that keeps to its credits never comes to these bounds; one that does not shall not fill the memory.
+    most = config.max_inflight_bytes + config.max_message_bytes
+    return Inbox(max_messages + MARKERS, max_bytes=most, counted=counted, credited=credited)
 
 
 class BatchReader:
@@ -204,6 +259,7 @@ class BatchReader:
                 f"the peer sent {end.batches} batches and {self._frames} arrived", peer=self._peer
             )
         self.is_complete = True
+        self._inbox.note_end()
 
 
 def _traces(rows: list[RawLedger | Event]) -> list[Carrier]:

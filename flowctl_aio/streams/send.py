@@ -14,6 +14,12 @@ from flowctl_aio.streams.spans import sending
 from flowctl_aio.types import NOTHING
 
 
+def check_batch(batch: Any) -> None:
+    """Raises UsageError: if it is no batch."""
+    if not isinstance(batch, LedgerBatch | EventBatch):
+        raise UsageError(f"a stream carries LedgerBatch and EventBatch, not {type(batch).__name__}")
+
+
 class BatchWriter:
     """Batches into a call.
 
@@ -21,13 +27,22 @@ class BatchWriter:
         write: takes one raw message, and waits while the call has no room.
         encoder: makes the messages.
         call: trace context of the call.
+        write_marker: the same for what is no batch; by default `write`.
 
     Attributes:
         batches, rows, bytes: what has been written so far.
     """
 
-    def __init__(self, write: Callable[[Any], Awaitable[None]], encoder: Encoder, *, call: Carrier = NOTHING) -> None:
+    def __init__(
+        self,
+        write: Callable[[Any], Awaitable[None]],
+        encoder: Encoder,
+        *,
+        call: Carrier = NOTHING,
+        write_marker: Callable[[Any], Awaitable[None]] | None = None,
+    ) -> None:
         self._write, self._encoder, self._call = write, encoder, call
+        self._write_marker = write_marker or write
         self._held: Any = b""
         self.batches = self.rows = self.bytes = 0
 
@@ -42,8 +57,7 @@ class BatchWriter:
             FrameTooLargeError: if one row is above the limit; nothing of it was sent.
             StreamError: if the call is over.
         """
-        if not isinstance(batch, LedgerBatch | EventBatch):
-            raise UsageError(f"a stream carries LedgerBatch and EventBatch, not {type(batch).__name__}")
+        check_batch(batch)
         with sending(batch, call=self._call, parent=parent) as span:
             # Where nobody traces, what came with the batch is passed on.
             trace = span.carrier() or parent or batch.trace
@@ -61,4 +75,4 @@ class BatchWriter:
         """Say that this was all. A peer that does not know end markers takes the end of the stream for it."""
         marker = self._encoder.encode_end(End(self.batches, self.rows))
         if marker is not None:
-            await self._write(marker)
+            await self._write_marker(marker)

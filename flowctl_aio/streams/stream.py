@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 
@@ -15,11 +16,13 @@ from flowctl_aio.errors import StreamCancelledError, StreamError
 from flowctl_aio.observe.calls import CallSpan, client_call
 from flowctl_aio.observe.tracing import Carrier
 from flowctl_aio.owner import OwnerTask, Started, lone
+from flowctl_aio.streams.credits import Credits
 from flowctl_aio.streams.handshake import Peer, Role, own_offer
 from flowctl_aio.streams.local import decoder_of, encoder_of
-from flowctl_aio.streams.receive import BatchReader, Inbox
+from flowctl_aio.streams.outbox import Outbox, send_joined
+from flowctl_aio.streams.receive import BatchReader, inbox_for
 from flowctl_aio.streams.send import BatchWriter
-from flowctl_aio.transport.call import Channel, OpenCall, open_call
+from flowctl_aio.transport.call import CallMetadata, Channel, OpenCall, open_call
 
 
 class BatchStream:
@@ -45,7 +48,17 @@ class BatchStream:
         self._channel, self._peer, self._role, self._config = channel, peer, role, config
         self._request, self._inputs = request, inputs
         self._envelope = role.envelope(peer.dialect)
-        self._inbox = Inbox(config.max_inflight)
+        # In a stream that goes both ways, each side tells the other what it has room for.
+        self._call: OpenCall | None = None
+        self._credits: Credits | None = None
+        if inputs is not None and peer.offer.has_credits:
+            self._credits = Credits(
+                self._write,
+                self._envelope,
+                max_batches=config.max_inflight,
+                max_bytes=config.max_inflight_bytes,
+            )
+        self._inbox = inbox_for(config, config.max_inflight, credited=self._credits)
         self._reader = BatchReader(
             self._inbox,
             decoder_of(self._envelope, peer.offer, config),
@@ -154,36 +167,64 @@ class BatchStream:
                         # With its last batch a stream is complete, though its call may then be cancelled.
                         if self._reader.is_complete:
                             span.end()
-                    if self._inbox.error is not None:
-                        span.fail(self._inbox.error)
+                        # The reader may have closed us for it before we are out of here.
+                        elif self._inbox.error is not None:
+                            span.fail(self._inbox.error)
             except Exception as error:  # noqa: BLE001 - the reader raises it
                 self._inbox.error = self._inbox.error or lone(error)
 
     async def _run_call(self, method: str, span: CallSpan, started: Started) -> None:
         metadata = (*own_offer(self._config).metadata, *span.metadata)
         async with (
-            open_call(self._channel, method, self._request, answers=True, metadata=metadata) as call,
+            self._open_call(method, metadata) as call,
             anyio.create_task_group() as group,
         ):
             started()
+            if self._credits is not None:
+                group.start_soon(self._credits.keep_granting)
             if self._inputs is not None:
                 group.start_soon(self._feed, self._inputs, call, group.cancel_scope, span.carrier)
             await self._inbox.run_pump(call.read)
             group.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def _open_call(self, method: str, metadata: CallMetadata) -> AsyncIterator[OpenCall]:
+        async with open_call(self._channel, method, self._request, answers=True, metadata=metadata) as call:
+            self._call = call
+            try:
+                yield call
+            finally:
+                self._call = None  # a stream that is kept must not keep its connection
+
+    async def _write(self, message: Any) -> None:
+        assert self._call is not None
+        await self._call.write(message)
 
     async def _feed(
         self, batches: AsyncIterable[Batch], call: OpenCall, scope: anyio.CancelScope, trace: Carrier
     ) -> None:
         """Drive the caller's inputs into the call; grpc would lose their exception, here it reaches the caller."""
         encoder = encoder_of(self._envelope, self._peer.offer, self._config, is_local=call.is_local)
-        writer = BatchWriter(call.write, encoder, call=trace)
+        credited = self._credits
+        writer = BatchWriter(
+            credited.send if credited is not None else call.write,
+            encoder,
+            call=trace,
+            write_marker=credited.send_marker if credited is not None else None,
+        )
         try:
             async with driven(batches) as inputs:
-                async for batch in inputs:
-                    await writer.send(batch)
+                if self._config.linger:
+                    await send_joined(inputs, Outbox(self._config, joins=self._peer.speaks_arrow), writer)
+                else:
+                    async for batch in inputs:
+                        await writer.send(batch)
             await writer.end()
-            await call.done_writing()
-        except Exception as error:  # noqa: BLE001 - the reader raises it
+            if credited is None:
+                await call.done_writing()
+            # Else the outputs that still come need credits of ours; the end marker tells the peer all it must know.
+        except Exception as group:  # noqa: BLE001 - the reader raises it
+            error = lone(group)
             # Where writing failed because the call is over, the reader tells why, after the batches that still came.
             if not (isinstance(error, StreamError) and call.is_over()):
                 self._inbox.error = error

@@ -172,6 +172,7 @@ async def open_data_channel(
     endpoint: str,
     *,
     max_message_bytes: int,
+    max_inflight_bytes: int | None = None,
     insecure: bool = False,
     tls: ClientTls | None = None,
     credentials: Credentials | None = None,
@@ -179,13 +180,19 @@ async def open_data_channel(
     """A channel that carries batches. Opening does not dial: the first call does.
 
     Args:
+        max_inflight_bytes: how far the peer may run ahead on one stream; None leaves it to gRPC.
         insecure, tls, credentials: as with `open_control_channel`.
 
     Raises:
         ConfigError: as with `open_control_channel`.
     """
     connection = data_connection(
-        endpoint, max_message_bytes=max_message_bytes, insecure=insecure, tls=tls, credentials=credentials
+        endpoint,
+        max_message_bytes=max_message_bytes,
+        max_inflight_bytes=max_inflight_bytes,
+        insecure=insecure,
+        tls=tls,
+        credentials=credentials,
     )
     try:
         yield connection
@@ -194,7 +201,13 @@ async def open_data_channel(
 
 
 def data_connection(
-    endpoint: str, *, max_message_bytes: int, insecure: bool, tls: ClientTls | None, credentials: Credentials | None
+    endpoint: str,
+    *,
+    max_message_bytes: int,
+    max_inflight_bytes: int | None = None,
+    insecure: bool,
+    tls: ClientTls | None,
+    credentials: Credentials | None,
 ) -> Connection:
     """The same, for the caller to close.
 
@@ -202,7 +215,9 @@ def data_connection(
         ConfigError: as with `open_control_channel`.
     """
     endpoint = check_dialled(endpoint, insecure=insecure, tls=tls, credentials=credentials)
-    options = data_options(loopback=is_loopback(endpoint), max_message_bytes=max_message_bytes)
+    options = data_options(
+        loopback=is_loopback(endpoint), max_message_bytes=max_message_bytes, max_inflight_bytes=max_inflight_bytes
+    )
     return Connection(endpoint, options, tls, credentials)
 
 

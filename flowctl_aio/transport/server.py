@@ -61,7 +61,17 @@ class ServerCall:
         return None if message is EOF else message
 
     async def write(self, message: bytes) -> None:
-        await settle(self._context.write(message), self.peer)
+        """Hand a message over; returns when the transport has room for it.
+
+        Raises:
+            StreamCancelledError: if the client is gone.
+
+        Cancellation: ends the whole call.
+        """
+        try:
+            await settle(self._context.write(message), self.peer)
+        except grpc.aio.InternalError as error:  # all that grpc says of a client that left meanwhile
+            raise StreamCancelledError("the client is gone", peer=self.peer) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +142,7 @@ async def open_server(
     address: str = "127.0.0.1:0",
     *,
     max_message_bytes: int = 64 * 1024 * 1024,
+    max_inflight_bytes: int | None = None,
     advertise_host: str = "",
     insecure: bool = False,
     grace: float | None = None,
@@ -144,6 +155,7 @@ async def open_server(
 
     Args:
         address: `host:port` (port 0 takes a free one) or `unix:///path`.
+        max_inflight_bytes: how far a client may run ahead on one stream; None leaves it to gRPC.
         insecure: listen in clear also to other machines; not asked where `tls` is given.
         grace: seconds that streams may go on after the block; None ends them at once.
         tls: encrypt, and ask for client certificates if it has a client CA. Files are read again when they change.
@@ -163,7 +175,8 @@ async def open_server(
             logger.warning("tokens come to %s over the network in clear: nothing but TLS hides them", address)
     gates = [Gate(AcceptedTokens(admission, address, open_services=open_services))] if admission is not None else []
     credentials = server_tls(tls, address) if tls is not None else None
-    raw = grpc.aio.server(options=server_options(max_message_bytes=max_message_bytes), interceptors=gates)
+    options = server_options(max_message_bytes=max_message_bytes, max_inflight_bytes=max_inflight_bytes)
+    raw = grpc.aio.server(options=options, interceptors=gates)
     underway = _Underway()
     near: dict[str, LocalMethod] = {}
     for service, methods in services.items():

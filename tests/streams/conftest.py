@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from flowctl_aio import FlowctlConfig, FlowctlSession, ServiceInfo, ServiceType
+
 Until: TypeAlias = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
@@ -31,3 +33,14 @@ def no_tasks_left(until: Until) -> Callable[[], AbstractAsyncContextManager[None
             pytest.fail(f"left behind: {left()}")
 
     return block
+
+
+@pytest.fixture
+def drive() -> Callable[..., AbstractAsyncContextManager[FlowctlSession]]:
+    """Whoever works with the components, with settings of its own."""
+
+    def drive(**settings: Any) -> AbstractAsyncContextManager[FlowctlSession]:
+        info = ServiceInfo("driver", ServiceType.PIPELINE)
+        return FlowctlSession(info, FlowctlConfig(enabled=False, drain_timeout=0.2, **settings))
+
+    return drive

@@ -60,6 +60,7 @@ async def _send(letters: Sequence[DeadLetter], config: FlowctlConfig) -> None:
     async with open_data_channel(
         config.dead_letters,
         max_message_bytes=config.max_message_bytes,
+        max_inflight_bytes=config.max_inflight_bytes,
         insecure=config.insecure,
         tls=config.client_tls,
         credentials=config.credentials,
