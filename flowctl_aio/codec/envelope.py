@@ -6,7 +6,7 @@ marker that SDK peers close a stream with. All three are ordinary messages to ev
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias
@@ -21,6 +21,11 @@ from flowctl_aio.errors import CodecError, FrameCorruptError, FrameTooLargeError
 from flowctl_aio.types import NOTHING, Event, RawLedger
 
 END_CONTENT_TYPE = "application/vnd.flowctl-aio.end"
+HANDLE_CONTENT_TYPE, HANDLE_KEY = "application/vnd.flowctl-aio.handle", "handle"
+# What messages that are not rows say they are.
+OWN_CONTENT_TYPES = (arrow.CONTENT_TYPE, END_CONTENT_TYPE, HANDLE_CONTENT_TYPE)
+# A handle is a message of a few hundred bytes.
+MAX_HANDLE = 64 * 1024
 # Metadata that only frames have.
 FRAME_KEYS = ("arrow-rows", "batch-number", "checksum")
 # Metadata that carries a trace context. Here it is only passed on; what it says is not looked at.
@@ -73,23 +78,25 @@ def encode_frame(
         FrameTooLargeError: if the message is longer than `limit` bytes.
     """
     payload = arrow.write_frame(batch.record_batch)
-    metadata = {
-        "data_format": "apache_arrow",
-        "arrow-schema": batch.schema_name,
-        "arrow-rows": str(len(batch)),
-        "batch-number": str(number),
-        "checksum": arrow.checksum(payload),
-        **trace,
-    }
-    if batch.first_cursor is not None:
-        metadata["first-cursor"] = str(batch.first_cursor)
-    if batch.last_cursor is not None:
-        metadata["last-cursor"] = str(batch.last_cursor)
+    metadata = {**_frame_metadata(batch, number, trace), "checksum": arrow.checksum(payload)}
     rest = _envelope(envelope, batch.event_type, arrow.CONTENT_TYPE, metadata, batch).SerializeToString()
     size = len(rest) + ENVELOPE_BYTES + payload.size
     if size > limit:
         raise FrameTooLargeError(f"a batch of {len(batch)} rows", size=size, limit=limit)
     return join_payload(rest, envelope.field, payload, payload.size)
+
+
+def encode_handle(
+    envelope: Envelope, batch: Batch, *, handle: str, number: int, trace: Mapping[str, str] = NOTHING
+) -> bytes:
+    """A message in place of that of `encode_frame`: the frame itself lies in memory that the peer has too.
+
+    Args:
+        handle: where, in words that whoever has the memory understands.
+    """
+    metadata = {**_frame_metadata(batch, number, trace), HANDLE_KEY: handle}
+    data: bytes = _envelope(envelope, batch.event_type, HANDLE_CONTENT_TYPE, metadata, batch).SerializeToString()
+    return data
 
 
 def encode_rows(envelope: Envelope, batch: Batch, *, limit: int, trace: Mapping[str, str] = NOTHING) -> Iterator[bytes]:
@@ -107,7 +114,7 @@ def encode_rows(envelope: Envelope, batch: Batch, *, limit: int, trace: Mapping[
         message = _row_to_wire(envelope, row)
         what = f"ledger {row.sequence}" if isinstance(row, RawLedger) else f"event {row.id or row.event_type!r}"
         content_type = _content_type(message)
-        if content_type in (arrow.CONTENT_TYPE, END_CONTENT_TYPE):
+        if content_type in OWN_CONTENT_TYPES:
             raise CodecError(f"{what} cannot travel as a plain message of content type {content_type}")
         if _is_disguised(message, getattr(message, envelope.field_name)):
             raise CodecError(f"{what} is Arrow and cannot travel as a plain message of content type {content_type!r}")
@@ -154,11 +161,49 @@ def decode(envelope: Envelope, raw: bytes, *, limit: int) -> Received:
         return _frame_from_wire(message, payload, limit)
     if content_type == END_CONTENT_TYPE:
         return End(_count(message.metadata, "batches"), _count(message.metadata, "rows"))
+    if content_type == HANDLE_CONTENT_TYPE:
+        raise FrameCorruptError("a frame is said to lie in shared memory, and there is none")
     if _is_disguised(message, payload):
         raise FrameCorruptError(f"a frame says that its content type is {content_type[:80]!r}")
     if isinstance(payload, memoryview):
         setattr(message, envelope.field_name, bytes(payload))
     return _row_from_wire(message)
+
+
+def decode_handle(envelope: Envelope, raw: bytes, *, look: Callable[[str], memoryview], limit: int) -> Frame | None:
+    """Read a message as `encode_handle` makes it, and the frame that it speaks of; None if it is another message.
+
+    Args:
+        look: gives the bytes that a handle stands for; the batch keeps them alive.
+        limit: largest frame to accept.
+
+    Raises:
+        FrameTooLargeError, FrameCorruptError, SchemaMismatchError: as `decode`.
+    """
+    if len(raw) > MAX_HANDLE or HANDLE_CONTENT_TYPE.encode() not in raw:
+        return None
+    try:
+        message = envelope.message.FromString(raw)
+    except DecodeError:
+        return None  # `decode` says so
+    if _content_type(message) != HANDLE_CONTENT_TYPE:
+        return None
+    return _frame_from_wire(message, look(message.metadata.get(HANDLE_KEY, "")), limit)
+
+
+def _frame_metadata(batch: Batch, number: int, trace: Mapping[str, str]) -> dict[str, str]:
+    metadata = {
+        "data_format": "apache_arrow",
+        "arrow-schema": batch.schema_name,
+        "arrow-rows": str(len(batch)),
+        "batch-number": str(number),
+        **trace,
+    }
+    if batch.first_cursor is not None:
+        metadata["first-cursor"] = str(batch.first_cursor)
+    if batch.last_cursor is not None:
+        metadata["last-cursor"] = str(batch.last_cursor)
+    return metadata
 
 
 def _envelope(

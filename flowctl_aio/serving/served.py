@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar, cast
 
@@ -26,6 +26,8 @@ from flowctl_aio.streams.forms import decoder_for, encoder_for
 from flowctl_aio.streams.handshake import END_MARKER, Offer, Role, own_offer
 from flowctl_aio.streams.receive import BatchReader, Inbox
 from flowctl_aio.streams.send import BatchWriter
+from flowctl_aio.streams.shared.forms import SharedDecoder, sharing
+from flowctl_aio.streams.shared.loan import Loan
 from flowctl_aio.streams.spans import working
 from flowctl_aio.transport.server import ServerCall
 from flowctl_aio.transport.status import Refused, status_of
@@ -120,11 +122,13 @@ class Served(Generic[C]):
     @asynccontextmanager
     async def stream(self, call: ServerCall, role: Role, dialect: Dialect) -> AsyncIterator[ServedStream]:
         """One stream, from its greeting on; counts it, and refuses it when the component is stopping."""
-        with server_call(role.method(dialect), call.metadata, code_of=_code_of) as span:
+        with ExitStack() as stack, server_call(role.method(dialect), call.metadata, code_of=_code_of) as span:
             if self.stopping.is_set():
                 raise Refused("UNAVAILABLE", "the service is stopping")
-            await call.greet(own_offer(self.config).metadata)
-            stream = ServedStream(self, call, role, dialect, span.carrier)
+            # A source's clients send no batches.
+            loan = stack.enter_context(Loan(self.config, Offer() if role is Role.SOURCE else Offer.of(call.metadata)))
+            await call.greet((*own_offer(self.config).metadata, *loan.metadata))
+            stream = ServedStream(self, call, role, dialect, loan, span.carrier)
             self._live.add(stream)
             self._past.streams_total += 1
             self._limit_flow()
@@ -132,6 +136,7 @@ class Served(Generic[C]):
                 yield stream
             finally:
                 stream.inbox.close()
+                stream.encoder.close()
                 self._live.discard(stream)
                 self._past.add(stream)
                 self._limit_flow()
@@ -221,7 +226,7 @@ class ServedStream:
     """Both directions of one stream, with the pump that its reader needs."""
 
     def __init__(
-        self, served: Served[C], call: ServerCall, role: Role, dialect: Dialect, trace: Carrier = NOTHING
+        self, served: Served[C], call: ServerCall, role: Role, dialect: Dialect, loan: Loan, trace: Carrier = NOTHING
     ) -> None:
         offer, config = Offer.of(call.metadata), served.config
         envelope = role.envelope(dialect)
@@ -229,11 +234,12 @@ class ServedStream:
         self.inbox = Inbox(served.max_inflight, counted=served.count)
         self.reader = BatchReader(
             self.inbox,
-            decoder_for(envelope, offer, config),
+            SharedDecoder(envelope, loan, decoder_for(envelope, offer, config), limit=config.max_message_bytes),
             expects_end=END_MARKER in offer.capabilities,
             peer=call.peer,
         )
-        self.writer = BatchWriter(call.write, encoder_for(envelope, offer, config), call=trace)
+        self.encoder = sharing(encoder_for(envelope, offer, config), envelope, offer, config)
+        self.writer = BatchWriter(call.write, self.encoder, call=trace)
 
     def working(self, what: str, batch: Batch) -> AbstractContextManager[Span]:
         """The span around what the component does with a batch; `what` is a verb."""

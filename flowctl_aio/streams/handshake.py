@@ -25,9 +25,11 @@ T = TypeVar("T")
 METADATA_KEY = "flowctl-aio"
 ARROW = "arrow"
 END_MARKER = "end-marker"
-CAPABILITIES = frozenset({ARROW, END_MARKER})
+SHARED_MEMORY = "shared-memory"
+CAPABILITIES = frozenset({ARROW, END_MARKER, SHARED_MEMORY})
 # What goes with a capability travels under a key of its own, such as `flowctl-aio-credits`.
-FACTS: frozenset[str] = frozenset()
+RING = "ring"  # what the peer must know to use our shared memory, for one stream; a secret
+FACTS = frozenset({RING})
 MAX_OFFER, MAX_FACT = 1024, 256  # characters
 
 HANDSHAKE_TIMEOUT = 5.0
@@ -43,7 +45,7 @@ class Offer:
     """
 
     capabilities: frozenset[str] = frozenset()
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> Offer:
@@ -65,7 +67,7 @@ LEAST = Offer(frozenset({ARROW, END_MARKER}))
 
 def own_offer(config: FlowctlConfig) -> Offer:
     """What we can do, under these settings."""
-    return LEAST
+    return Offer(LEAST.capabilities | ({SHARED_MEMORY} if config.shared_memory else set()))
 
 
 class Role(Enum):

@@ -22,6 +22,7 @@ from flowctl_aio.streams.epoch import EpochLimits, EpochTally
 from flowctl_aio.streams.forms import encoder_for
 from flowctl_aio.streams.handshake import Peer, Role, own_offer
 from flowctl_aio.streams.send import BatchWriter
+from flowctl_aio.streams.shared.forms import sharing_over
 from flowctl_aio.transport.call import Channel, StreamCall, open_call
 from flowctl_aio.types import Ack, Dialect
 
@@ -153,7 +154,9 @@ class EpochCall:
         with client_call(method, self._peer.address) as span:
             metadata = (*own_offer(self._config).metadata, *span.metadata)
             async with open_call(self._channel, method, answers=False, metadata=metadata) as call:
-                encoder = encoder_for(Role.SINK.envelope(self._peer.dialect), self._peer.offer, self._config)
+                envelope = Role.SINK.envelope(self._peer.dialect)
+                encoder = encoder_for(envelope, self._peer.offer, self._config)
+                encoder = await sharing_over(call, encoder, envelope, self._peer.offer, self._config)
                 writer = BatchWriter(call.write, encoder, call=span.carrier)
                 try:
                     await self._write(writer, call)
@@ -162,6 +165,8 @@ class EpochCall:
                         # It answered before the end. If that was a refusal, this says so.
                         ack_from_wire(await call.result(), self._peer, writer, self.tally)
                     raise
+                finally:
+                    encoder.close()
                 return ack_from_wire(await call.result(), self._peer, writer, self.tally)
 
     async def _write(self, writer: BatchWriter, call: StreamCall) -> None:

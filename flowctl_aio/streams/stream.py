@@ -19,6 +19,8 @@ from flowctl_aio.streams.forms import decoder_for, encoder_for
 from flowctl_aio.streams.handshake import Peer, Role, own_offer
 from flowctl_aio.streams.receive import BatchReader, Inbox
 from flowctl_aio.streams.send import BatchWriter
+from flowctl_aio.streams.shared.forms import SharedDecoder, sharing_over
+from flowctl_aio.streams.shared.loan import Loan
 from flowctl_aio.transport.call import Channel, StreamCall, open_call
 
 
@@ -46,9 +48,11 @@ class BatchStream:
         self._request, self._inputs = request, inputs
         self._envelope = role.envelope(peer.dialect)
         self._inbox = Inbox(config.max_inflight)
+        self._loan = Loan(config, peer.offer)
+        decoder = decoder_for(self._envelope, peer.offer, config)
         self._reader = BatchReader(
             self._inbox,
-            decoder_for(self._envelope, peer.offer, config),
+            SharedDecoder(self._envelope, self._loan, decoder, limit=config.max_message_bytes),
             expects_end=peer.marks_ends,
             peer=peer.address,
         )
@@ -147,7 +151,7 @@ class BatchStream:
         method = self._role.method(self._peer.dialect)
         with self._inbox.filling():
             try:
-                with client_call(method, self._peer.address) as span:
+                with client_call(method, self._peer.address) as span, self._loan:
                     try:
                         await self._run_call(method, span, started)
                     finally:
@@ -160,7 +164,7 @@ class BatchStream:
                 self._inbox.error = self._inbox.error or lone(error)
 
     async def _run_call(self, method: str, span: CallSpan, started: Started) -> None:
-        metadata = (*own_offer(self._config).metadata, *span.metadata)
+        metadata = (*own_offer(self._config).metadata, *self._loan.metadata, *span.metadata)
         async with (
             open_call(self._channel, method, self._request, answers=True, metadata=metadata) as call,
             anyio.create_task_group() as group,
@@ -176,8 +180,9 @@ class BatchStream:
     ) -> None:
         """Drive the caller's inputs into the call; grpc would lose their exception, here it reaches the caller."""
         encoder = encoder_for(self._envelope, self._peer.offer, self._config)
-        writer = BatchWriter(call.write, encoder, call=trace)
         try:
+            encoder = await sharing_over(call, encoder, self._envelope, self._peer.offer, self._config)
+            writer = BatchWriter(call.write, encoder, call=trace)
             async with driven(batches) as inputs:
                 async for batch in inputs:
                     await writer.send(batch)
@@ -188,3 +193,5 @@ class BatchStream:
             if not (isinstance(error, StreamError) and call.is_over()):
                 self._inbox.error = error
                 scope.cancel()
+        finally:
+            encoder.close()
