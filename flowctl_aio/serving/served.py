@@ -126,7 +126,8 @@ class Served(Generic[C]):
             if self.stopping.is_set():
                 raise Refused("UNAVAILABLE", "the service is stopping")
             # A source's clients send no batches.
-            loan = stack.enter_context(Loan(self.config, Offer() if role is Role.SOURCE else Offer.of(call.metadata)))
+            offer = Offer() if role is Role.SOURCE else Offer.of(call.metadata)
+            loan = stack.enter_context(Loan(self.config, offer, max_inflight=self.max_inflight))
             await call.greet((*own_offer(self.config).metadata, *loan.metadata))
             stream = ServedStream(self, call, role, dialect, loan, span.carrier)
             self._live.add(stream)

@@ -48,7 +48,7 @@ class BatchStream:
         self._request, self._inputs = request, inputs
         self._envelope = role.envelope(peer.dialect)
         self._inbox = Inbox(config.max_inflight)
-        self._loan = Loan(config, peer.offer)
+        self._loan = Loan(config, peer.offer, max_inflight=config.max_inflight)
         decoder = decoder_for(self._envelope, peer.offer, config)
         self._reader = BatchReader(
             self._inbox,

@@ -27,7 +27,7 @@ class SharedEncoder:
 
     Args:
         inline: makes the messages of those, and counts all frames.
-        target, limit: in bytes; a batch is cut less often than for messages.
+        target, limit: in bytes, of a frame.
     """
 
     is_framed = True
@@ -89,9 +89,7 @@ def sharing(encoder: Encoder, envelope: Envelope, peer: Offer, config: FlowctlCo
     ring = borrow(config, peer) if isinstance(encoder, FrameEncoder) else None
     if ring is None or not isinstance(encoder, FrameEncoder):
         return encoder
-    limit = config.max_message_bytes
-    # So that several fit: one that is read, one that is on its way, one that is being written.
-    target = max(min(limit, ring.size // 4), config.target_message_bytes)
+    target, limit = config.target_message_bytes, config.max_message_bytes
     return SharedEncoder(envelope, ring, encoder, target=target, limit=limit)
 
 

@@ -24,13 +24,14 @@ class Loan:
 
     Args:
         peer: what the other side offers.
+        max_inflight: frames that wait on our side.
 
     Attributes:
         metadata: how the peer is told; empty without a ring.
     """
 
-    def __init__(self, config: FlowctlConfig, peer: Offer) -> None:
-        self._config = config
+    def __init__(self, config: FlowctlConfig, peer: Offer, *, max_inflight: int) -> None:
+        self._config, self._max_inflight = config, max_inflight
         self._is_wanted = config.shared_memory and SHARED_MEMORY in peer.capabilities
         self._ring: LentRing | None = None
         self.metadata: CallMetadata = ()
@@ -40,7 +41,8 @@ class Loan:
             folder = files.folder_in(self._config.shared_memory_folder)
             try:
                 _tidy(folder)
-                self._ring = LentRing(folder, self._config.shared_memory_bytes)
+                # Handles are so short that any number of them fits into the windows of a stream: these are its bounds.
+                self._ring = LentRing(folder, self._config.shared_memory_bytes, max_waiting=2 * self._max_inflight)
             except OSError as error:
                 _say_once(str(folder), error.strerror or str(error))
             else:

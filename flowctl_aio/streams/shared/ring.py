@@ -1,7 +1,7 @@
 """The two ends of a ring: the reader lends it, the writer borrows it. Frames as bytes; knows no messages.
 
-A ring begins with a page of its own: what it is, the key that its name goes with, and a word for each slot in which
-the reader notes that it is done with a frame. Each word has one writer, so nobody locks.
+A ring begins with a page of its own: what it is, the key that its name goes with, how many frames the reader
+has looked at, and a word for each slot in which it notes that it is done with that. Each has one writer: nobody locks.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from flowctl_aio.errors import FrameCorruptError
 from flowctl_aio.streams.shared import folder as files
 from flowctl_aio.streams.shared.slots import Slot, Slots
 
-MARKS, MARKS_AT, DATA_AT = 256, 2048, 4096
-_HEAD = struct.Struct("<8sQ32s")
+TAKEN_AT, MARKS, MARKS_AT, DATA_AT = 1024, 256, 2048, 4096
+_HEAD = struct.Struct("<8sQQ32s")
 _MAGIC = b"flowring"
 # Memory is asked for in steps: a stream of a few batches takes no more than it needs.
 STEP = 1024 * 1024
@@ -33,6 +33,7 @@ class LentRing:
     Args:
         folder: the user's.
         size: bytes that the peer may fill; they are taken only as it does.
+        max_waiting: frames that may wait in it for somebody to look at them.
 
     Raises:
         OSError: if there can be none here.
@@ -41,13 +42,14 @@ class LentRing:
         title: what the peer must know to open it: its name and its key, which is secret.
     """
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, *, max_waiting: int) -> None:
         self._folder, self._size = folder, DATA_AT + size
         self._name, file = files.create(folder)
         try:
             key = secrets.token_hex(16)
             os.ftruncate(file, self._size)
-            os.pwrite(file, _HEAD.pack(_MAGIC, self._size, key.encode()).ljust(DATA_AT, b"\0"), 0)
+            head = _HEAD.pack(_MAGIC, self._size, max_waiting, key.encode())
+            os.pwrite(file, head.ljust(DATA_AT, b"\0"), 0)
             self._map = mmap.mmap(file, self._size)  # with a descriptor of its own, and so with the lock
         except (OSError, ValueError):
             files.remove(folder, self._name)
@@ -56,7 +58,7 @@ class LentRing:
             os.close(file)
         self.title = f"{self._name}.{key}"
         self._whole = memoryview(self._map)
-        self._marks = self._whole[MARKS_AT:DATA_AT].cast("Q")
+        self._taken, self._marks = _words(self._whole)
         self._in_use: set[int] = set()
 
     def __repr__(self) -> str:
@@ -74,6 +76,7 @@ class LentRing:
             raise FrameCorruptError("the ring was cut")
         view = self._whole[slot.offset : slot.end].toreadonly()
         self._in_use.add(slot.mark)
+        self._taken[0] += 1
         weakref.finalize(view, _note_done, self._marks, self._in_use, slot).atexit = False
         return view
 
@@ -96,16 +99,13 @@ class BorrowedRing:
 
     Raises:
         OSError: if there is no such ring: the peer is on another host, is another user, or its word is not true.
-
-    Attributes:
-        size: bytes that slots may take.
     """
 
     def __init__(self, folder: Path, title: str) -> None:
         name, _, key = title.partition(".")
         file = files.open_file(folder, name)
         try:
-            magic, size, found = _HEAD.unpack(os.pread(file, _HEAD.size, 0).ljust(_HEAD.size, b"\0"))
+            magic, size, self._max_waiting, found = _HEAD.unpack(os.pread(file, _HEAD.size, 0).ljust(_HEAD.size, b"\0"))
             if magic != _MAGIC or not hmac.compare_digest(found, key.encode()):
                 raise files.FolderError(f"{name} is not the ring that the peer speaks of")
             if not DATA_AT < size == os.fstat(file).st_size <= MAX_RING:
@@ -116,17 +116,18 @@ class BorrowedRing:
             raise
         files.remove(folder, name)
         self._close_file = weakref.finalize(self, os.close, file)
-        self._file, self._reserved, self.size = file, DATA_AT, size - DATA_AT
+        self._file, self._reserved = file, DATA_AT
         self._slots = Slots(DATA_AT, size, MARKS)
         self._whole = memoryview(self._map)
-        self._marks = self._whole[MARKS_AT:DATA_AT].cast("Q")
+        self._taken, self._marks = _words(self._whole)
+        self._written = 0
 
     def write(self, length: int, fill: Callable[[memoryview], None]) -> Slot | None:
         """Have `fill` write a frame of `length` bytes.
 
-        Returns: where it is; None if there is no room now.
+        Returns: where it is; None if there is no room now, or enough waits.
         """
-        if not self._close_file.alive:
+        if not self._close_file.alive or self._written - self._taken[0] >= self._max_waiting:
             return None
         marks = self._marks
         self._slots.sweep(lambda slot: marks[slot.mark] == slot.turn)
@@ -143,6 +144,7 @@ class BorrowedRing:
         except BaseException:
             self._slots.free(slot)
             raise
+        self._written += 1
         return slot
 
     def close(self) -> None:
@@ -150,6 +152,7 @@ class BorrowedRing:
         if self._close_file.detach() is None:
             return
         os.close(self._file)
+        self._taken.release()
         self._marks.release()
         self._whole.release()
         self._map.close()
@@ -167,6 +170,11 @@ class BorrowedRing:
                 return False
             self._reserved = wanted
         return True
+
+
+def _words(whole: memoryview) -> tuple[memoryview, memoryview]:
+    """Where the reader counts the frames that it has looked at, and where it notes those that it is done with."""
+    return whole[TAKEN_AT : TAKEN_AT + 8].cast("Q"), whole[MARKS_AT:DATA_AT].cast("Q")
 
 
 __all__ = ["BorrowedRing", "LentRing"]
