@@ -3,8 +3,8 @@
     python -m benchmarks.shared [--quick]
 
 Both ways carry the same record batches from one process to another on this machine, in turns, hand them over as
-record batches, and look at the first and the last byte of each of their buffers. `ratio` is bytes per second through the
-SDK with its shared memory over Flight, which has none; `inline` is the SDK with its shared memory off, for comparison.
+record batches, and look at the first and the last byte of each of their buffers. `ratio` is bytes per second through
+the SDK with its shared memory over Flight, which has none; `inline` is the SDK with its shared memory off.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def touch(batch: pa.RecordBatch) -> int:
         for buffer in column.buffers():
             if buffer is not None and buffer.size:
                 view = memoryview(buffer)
-                assert view[0] + view[-1] >= 0
+                _ = view[0] + view[-1]
     rows: int = batch.num_rows
     return rows
 
