@@ -25,7 +25,7 @@ HANDLE_CONTENT_TYPE, HANDLE_KEY = "application/vnd.flowctl-aio.handle", "handle"
 # What messages that are not rows say they are.
 OWN_CONTENT_TYPES = (arrow.CONTENT_TYPE, END_CONTENT_TYPE, HANDLE_CONTENT_TYPE)
 # A handle is a message of a few hundred bytes.
-MAX_HANDLE = 64 * 1024
+MAX_HANDLE, HANDLE_TYPE_BYTES = 64 * 1024, HANDLE_CONTENT_TYPE.encode()
 # Metadata that only frames have.
 FRAME_KEYS = ("arrow-rows", "batch-number", "checksum")
 # Metadata that carries a trace context. Here it is only passed on; what it says is not looked at.
@@ -180,7 +180,7 @@ def decode_handle(envelope: Envelope, raw: bytes, *, look: Callable[[str], memor
     Raises:
         FrameTooLargeError, FrameCorruptError, SchemaMismatchError: as `decode`.
     """
-    if len(raw) > MAX_HANDLE or HANDLE_CONTENT_TYPE.encode() not in raw:
+    if len(raw) > MAX_HANDLE or HANDLE_TYPE_BYTES not in raw:
         return None
     try:
         message = envelope.message.FromString(raw)

@@ -7,6 +7,7 @@ gets what everybody understands: one row a message, and an end of stream that me
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -33,6 +34,7 @@ FACTS = frozenset({RING})
 MAX_OFFER, MAX_FACT = 1024, 256  # characters
 
 HANDSHAKE_TIMEOUT = 5.0
+IS_LINUX = platform.system() == "Linux"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,12 @@ LEAST = Offer(frozenset({ARROW, END_MARKER}))
 
 def own_offer(config: FlowctlConfig) -> Offer:
     """What we can do, under these settings."""
-    return Offer(LEAST.capabilities | ({SHARED_MEMORY} if config.shared_memory else set()))
+    return Offer(LEAST.capabilities | ({SHARED_MEMORY} if shares_memory(config) else set()))
+
+
+def shares_memory(config: FlowctlConfig) -> bool:
+    """Whether we do, where a peer on the same host does; only Linux has all that it takes."""
+    return config.shared_memory and IS_LINUX
 
 
 class Role(Enum):

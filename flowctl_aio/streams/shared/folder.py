@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
@@ -90,6 +89,8 @@ def sweep(folder: Path) -> int:
 
 def _is_ours_alone(file: int) -> bool:
     """Lock a file, if nobody else has."""
+    import fcntl  # not there on every system that the rest runs on
+
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -13,7 +13,7 @@ from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.errors import CodecError
 from flowctl_aio.observe.tracing import Carrier
 from flowctl_aio.streams.forms import Decoder, Encoder, FrameEncoder, Message
-from flowctl_aio.streams.handshake import SHARED_MEMORY, Offer
+from flowctl_aio.streams.handshake import SHARED_MEMORY, Offer, shares_memory
 from flowctl_aio.streams.shared.loan import Loan, borrow, slot_to_text
 from flowctl_aio.streams.shared.ring import BorrowedRing
 from flowctl_aio.transport.call import StreamCall
@@ -76,6 +76,8 @@ class SharedDecoder:
         self._envelope, self._loan, self._inline, self._limit = envelope, loan, inline, limit
 
     def decode(self, data: Any) -> Received:
+        if not self._loan.is_made:
+            return self._inline.decode(data)
         frame = decode_handle(self._envelope, data, look=self._loan.look, limit=self._limit)
         return self._inline.decode(data) if frame is None else frame
 
@@ -103,7 +105,7 @@ async def sharing_over(
 
     Cancellation: safe at any point.
     """
-    if not (config.shared_memory and SHARED_MEMORY in peer.capabilities):
+    if not (shares_memory(config) and SHARED_MEMORY in peer.capabilities):
         return encoder
     return sharing(encoder, envelope, Offer.of(await call.peer_metadata()), config)
 

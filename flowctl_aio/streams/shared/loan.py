@@ -10,7 +10,7 @@ from typing import Self
 
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.errors import FrameCorruptError
-from flowctl_aio.streams.handshake import METADATA_KEY, RING, SHARED_MEMORY, Offer
+from flowctl_aio.streams.handshake import METADATA_KEY, RING, SHARED_MEMORY, Offer, shares_memory
 from flowctl_aio.streams.shared import folder as files
 from flowctl_aio.streams.shared.ring import BorrowedRing, LentRing
 from flowctl_aio.streams.shared.slots import Slot
@@ -32,7 +32,7 @@ class Loan:
 
     def __init__(self, config: FlowctlConfig, peer: Offer, *, max_inflight: int) -> None:
         self._config, self._max_inflight = config, max_inflight
-        self._is_wanted = config.shared_memory and SHARED_MEMORY in peer.capabilities
+        self._is_wanted = shares_memory(config) and SHARED_MEMORY in peer.capabilities
         self._ring: LentRing | None = None
         self.metadata: CallMetadata = ()
 
@@ -55,6 +55,11 @@ class Loan:
         if self._ring is not None:
             self._ring.close_name()
 
+    @property
+    def is_made(self) -> bool:
+        """Whether there is a ring, so that handles may come."""
+        return self._ring is not None
+
     def look(self, handle: str) -> memoryview:
         """The bytes that a peer's handle stands for.
 
@@ -69,7 +74,7 @@ class Loan:
 def borrow(config: FlowctlConfig, peer: Offer) -> BorrowedRing | None:
     """The ring that the reader of a stream lends us; None if it lends none, or it is out of our reach."""
     title = peer.facts.get(RING, "")
-    if not (config.shared_memory and title and SHARED_MEMORY in peer.capabilities):
+    if not (shares_memory(config) and title and SHARED_MEMORY in peer.capabilities):
         return None
     try:
         return BorrowedRing(files.folder_in(config.shared_memory_folder), title)
