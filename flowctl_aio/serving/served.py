@@ -138,6 +138,7 @@ class Served(Generic[C]):
             finally:
                 stream.inbox.close()
                 stream.encoder.close()
+                loan.close()
                 self._live.discard(stream)
                 self._past.add(stream)
                 self._limit_flow()

@@ -128,6 +128,7 @@ class BatchStream:
         self._inbox.close()
         with anyio.CancelScope(shield=True):
             await self._owner.join()
+        self._loan.close()
 
     @property
     def is_closed(self) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+from pathlib import Path
 
 import anyio
+import grpc.aio
 import pytest
 
 from flowctl_aio import FlowctlConfig, FlowctlSession, ServiceInfo, ServiceType
@@ -134,6 +136,31 @@ async def test_a_batch_outlives_its_stream_and_its_session(serve, place):
     assert [row.xdr for row in batch] == [bytes([7]) * SIZE]
 
 
+async def test_neither_descriptors_nor_mappings_wait_for_the_garbage_collector(serve, client, place):
+    def mapped() -> int:
+        return sum(place in line for line in Path("/proc/self/maps").read_text().splitlines())
+
+    session = await serve(Echo(), shared_memory_folder=place)
+
+    async def inputs():
+        for sequence in range(20):
+            yield event(sequence)
+
+    gc.disable()
+    try:
+        async with client.processor(session.endpoint) as processor:
+            for _ in range(3):
+                async with processor.stream(inputs()) as stream:
+                    async for batch in stream:
+                        assert mapped() > 0 < len(batch)
+                del batch
+        with anyio.fail_after(5):
+            while mapped():  # noqa: ASYNC110 - the server is done a little later
+                await anyio.sleep(0.005)
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize(("ours", "theirs"), [(True, False), (False, True), (False, False)])
 async def test_one_option_on_either_side_turns_it_off(serve, place, ours, theirs):
     session = await serve(Ledgers(), shared_memory_folder=place, shared_memory=theirs)
@@ -166,6 +193,17 @@ async def test_a_folder_that_is_not_ours_alone_is_said_once_and_not_used(serve, 
     said = [record for record in caplog.records if "shared memory" in record.message]
     assert [record.levelname for record in said] == ["WARNING"]
     assert stream.bytes > 5 * SIZE
+
+
+async def test_a_ring_that_a_peer_never_opens_goes_with_its_stream(serve, place, until):
+    session = await serve(Echo(), shared_memory_folder=place)
+    async with grpc.aio.insecure_channel(session.endpoint) as channel:
+        offer = Offer(LEAST.capabilities | {SHARED_MEMORY})
+        call = channel.stream_stream("/flowctl.EventProcessor/Process")(metadata=offer.metadata)
+        await call.initial_metadata()
+        assert len(left(place)) == 1
+        call.cancel()
+        await until(lambda: not left(place))
 
 
 async def test_leaving_a_stream_early_leaves_no_file_and_no_task(serve, client, place, no_tasks_left):

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 class Loan:
     """The ring for one stream that comes in, if the peer may be able to use one: `with loan:` around the call.
 
+    What came may be read after the call; `close` is for when nothing more is.
+
     Args:
         peer: what the other side offers.
         max_inflight: frames that wait on our side.
@@ -54,6 +56,12 @@ class Loan:
     ) -> None:
         if self._ring is not None:
             self._ring.close_name()
+
+    def close(self) -> None:
+        """Take no more handles. The memory goes with the last batch in it. May be called twice."""
+        if self._ring is not None:
+            self._ring.close_name()
+            self._ring = None
 
     @property
     def is_made(self) -> bool:
