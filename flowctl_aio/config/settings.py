@@ -164,7 +164,7 @@ class FlowctlConfig:
     ] = True
     shared_memory_bytes: Annotated[
         int,
-        Setting(Integer(MIB, 2**38), "of such memory, at most, that a peer may fill on one stream to this process"),
+        Setting(Integer(1, 2**38), "of such memory, at most, that a peer may fill on one stream to this process"),
     ] = 64 * MIB
     shared_memory_folder: Annotated[
         str, Setting(_TEXT, "where each user has a folder for it; on a file system in memory")

@@ -61,7 +61,7 @@ def text_for(setting, name):
     kind = dict(setting.readings).get(name, setting.kind)
     if isinstance(kind, Choice):
         return kind.options[-1], kind.options[-1]
-    if setting.name in ("enabled", "connection_pool_load_balancing"):
+    if setting.name in ("enabled", "connection_pool_load_balancing", "shared_memory"):
         return "F", False
     if setting.name.endswith(("_min_connections", "_max_connections")):
         return "7", 7
