@@ -96,7 +96,7 @@ def main() -> None:
     if chosen.worker:
         asyncio.run(work(chosen.worker, chosen.address))
         return
-    compare(chosen.sizes, rounds=3 if chosen.quick else 9, seconds=0.5 if chosen.quick else 1.0)
+    compare(chosen.sizes, rounds=3 if chosen.quick else 9, seconds=0.4 if chosen.quick else 1.0)
 
 
 def compare(sizes: list[str], *, rounds: int, seconds: float) -> None:
