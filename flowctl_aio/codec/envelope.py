@@ -6,7 +6,7 @@ close a stream with, or a credit against the stream's direction. All are ordinar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias
@@ -23,10 +23,13 @@ from flowctl_aio.types import NOTHING, Event, RawLedger
 
 END_CONTENT_TYPE = "application/vnd.flowctl-aio.end"
 CREDIT_CONTENT_TYPE = "application/vnd.flowctl-aio.credit"
+HANDLE_CONTENT_TYPE, HANDLE_KEY = "application/vnd.flowctl-aio.handle", "handle"
 # What no row may say that it is.
-RESERVED = frozenset({arrow.CONTENT_TYPE, END_CONTENT_TYPE, CREDIT_CONTENT_TYPE})
+RESERVED = frozenset({arrow.CONTENT_TYPE, END_CONTENT_TYPE, CREDIT_CONTENT_TYPE, HANDLE_CONTENT_TYPE})
 # No credit is longer; and the mark by which a message that may be one is told from all others without parsing it.
 MAX_CREDIT_BYTES, CREDIT_MARK = 256, CREDIT_CONTENT_TYPE.encode()
+# A handle is a message of a few hundred bytes.
+MAX_HANDLE, HANDLE_TYPE_BYTES = 64 * 1024, HANDLE_CONTENT_TYPE.encode()
 # Around a payload: the entries of the metadata, and the bytes of all that is not payload.
 MAX_ENTRIES, MAX_AROUND_BYTES = 1024, 1024 * 1024
 # Metadata that only frames have.
@@ -96,23 +99,25 @@ def encode_frame(
         FrameTooLargeError: if the message is longer than `limit` bytes.
     """
     payload = arrow.write_frame(batch.record_batch, compression)
-    metadata = {
-        "data_format": "apache_arrow",
-        "arrow-schema": batch.schema_name,
-        "arrow-rows": str(len(batch)),
-        "batch-number": str(number),
-        "checksum": arrow.checksum(payload),
-        **trace,
-    }
-    if batch.first_cursor is not None:
-        metadata["first-cursor"] = str(batch.first_cursor)
-    if batch.last_cursor is not None:
-        metadata["last-cursor"] = str(batch.last_cursor)
+    metadata = {**_frame_metadata(batch, number, trace), "checksum": arrow.checksum(payload)}
     rest = _envelope(envelope, batch.event_type, arrow.CONTENT_TYPE, metadata, batch).SerializeToString()
     size = len(rest) + ENVELOPE_BYTES + payload.size
     if size > limit:
         raise FrameTooLargeError(f"a batch of {len(batch)} rows", size=size, limit=limit)
     return join_payload(rest, envelope.field, payload, payload.size)
+
+
+def encode_handle(
+    envelope: Envelope, batch: Batch, *, handle: str, number: int, trace: Mapping[str, str] = NOTHING
+) -> bytes:
+    """A message in place of that of `encode_frame`: the frame itself lies in memory that the peer has too.
+
+    Args:
+        handle: where, in words that whoever has the memory understands.
+    """
+    metadata = {**_frame_metadata(batch, number, trace), HANDLE_KEY: handle}
+    data: bytes = _envelope(envelope, batch.event_type, HANDLE_CONTENT_TYPE, metadata, batch).SerializeToString()
+    return data
 
 
 def encode_rows(envelope: Envelope, batch: Batch, *, limit: int, trace: Mapping[str, str] = NOTHING) -> Iterator[bytes]:
@@ -211,11 +216,49 @@ def decode(envelope: Envelope, raw: bytes, *, limit: int) -> Received:
         return End(_count(message.metadata, "batches"), _count(message.metadata, "rows"))
     if content_type == CREDIT_CONTENT_TYPE:
         raise FrameCorruptError("a credit came on a stream without credits")
+    if content_type == HANDLE_CONTENT_TYPE:
+        raise FrameCorruptError("a frame is said to lie in shared memory, and there is none")
     if _is_disguised(message, payload):
         raise FrameCorruptError(f"a frame says that its content type is {content_type[:80]!r}")
     if isinstance(payload, memoryview):
         setattr(message, envelope.field_name, bytes(payload))
     return _row_from_wire(message)
+
+
+def decode_handle(envelope: Envelope, raw: bytes, *, look: Callable[[str], memoryview], limit: int) -> Frame | None:
+    """Read a message as `encode_handle` makes it, and the frame that it speaks of; None if it is another message.
+
+    Args:
+        look: gives the bytes that a handle stands for; the batch keeps them alive.
+        limit: largest frame to accept.
+
+    Raises:
+        FrameTooLargeError, FrameCorruptError, SchemaMismatchError: as `decode`.
+    """
+    if len(raw) > MAX_HANDLE or HANDLE_TYPE_BYTES not in raw:
+        return None
+    try:
+        message = envelope.message.FromString(raw)
+    except DecodeError:
+        return None  # `decode` says so
+    if _content_type(message) != HANDLE_CONTENT_TYPE:
+        return None
+    return _frame_from_wire(message, look(message.metadata.get(HANDLE_KEY, "")), limit)
+
+
+def _frame_metadata(batch: Batch, number: int, trace: Mapping[str, str]) -> dict[str, str]:
+    metadata = {
+        "data_format": "apache_arrow",
+        "arrow-schema": batch.schema_name,
+        "arrow-rows": str(len(batch)),
+        "batch-number": str(number),
+        **trace,
+    }
+    if batch.first_cursor is not None:
+        metadata["first-cursor"] = str(batch.first_cursor)
+    if batch.last_cursor is not None:
+        metadata["last-cursor"] = str(batch.last_cursor)
+    return metadata
 
 
 def _envelope(

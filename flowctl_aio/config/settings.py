@@ -181,6 +181,17 @@ class FlowctlConfig:
         Compression,
         Setting(Choice(("none", "lz4", "zstd")), "of the batches that are sent, to peers that can read it"),
     ] = "none"
+    shared_memory: Annotated[
+        bool,
+        Setting(_BOOLEAN, "batches between processes of one user on one host go through memory that both have"),
+    ] = True
+    shared_memory_bytes: Annotated[
+        int,
+        Setting(Integer(1, 2**38), "of such memory, at most, that a peer may fill on one stream to this process"),
+    ] = 64 * MIB
+    shared_memory_folder: Annotated[
+        str, Setting(_TEXT, "where each user has a folder for it; on a file system in memory")
+    ] = "/dev/shm"  # noqa: S108 - the folder in it is checked
     connection_pool_max_connections: Annotated[
         int, Setting(Integer(1, 50), "connections to one peer, at most", ("CONNECTION_POOL_MAX_CONNECTIONS",))
     ] = 10

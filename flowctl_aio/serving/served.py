@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar, cast
 
@@ -23,10 +23,13 @@ from flowctl_aio.owner import is_cancelled
 from flowctl_aio.serving.processes import Workers
 from flowctl_aio.serving.work import Work
 from flowctl_aio.streams.credits import Credits
+from flowctl_aio.streams.forms import decoder_for
 from flowctl_aio.streams.handshake import END_MARKER, Offer, Role, own_offer
-from flowctl_aio.streams.local import decoder_of, encoder_of
+from flowctl_aio.streams.local import HandDecoder, encoder_of
 from flowctl_aio.streams.receive import BatchReader, inbox_for
 from flowctl_aio.streams.send import BatchWriter
+from flowctl_aio.streams.shared.forms import SharedDecoder, sharing
+from flowctl_aio.streams.shared.loan import Loan
 from flowctl_aio.streams.spans import working
 from flowctl_aio.transport.server import ServerCall
 from flowctl_aio.transport.status import Refused, status_of
@@ -121,11 +124,14 @@ class Served(Generic[C]):
     @asynccontextmanager
     async def stream(self, call: ServerCall, role: Role, dialect: Dialect) -> AsyncIterator[ServedStream]:
         """One stream, from its greeting on; counts it, and refuses it when the component is stopping."""
-        with server_call(role.method(dialect), call.metadata, code_of=_code_of) as span:
+        with ExitStack() as stack, server_call(role.method(dialect), call.metadata, code_of=_code_of) as span:
             if self.stopping.is_set():
                 raise Refused("UNAVAILABLE", "the service is stopping")
-            await call.greet(own_offer(self.config).metadata)
-            stream = ServedStream(self, call, role, dialect, span.carrier)
+            # A source's clients send no batches, and a call inside this loop hands over the rows themselves.
+            offer = Offer() if role is Role.SOURCE or call.is_local else Offer.of(call.metadata)
+            loan = stack.enter_context(Loan(self.config, offer, max_inflight=self.max_inflight))
+            await call.greet((*own_offer(self.config).metadata, *loan.metadata))
+            stream = ServedStream(self, call, role, dialect, loan, span.carrier)
             self._live.add(stream)
             self._past.streams_total += 1
             self._limit_flow()
@@ -133,6 +139,8 @@ class Served(Generic[C]):
                 yield stream
             finally:
                 stream.inbox.close()
+                stream.encoder.close()
+                loan.close()
                 self._live.discard(stream)
                 self._past.add(stream)
                 self._limit_flow()
@@ -222,7 +230,7 @@ class ServedStream:
     """Both directions of one stream, with the pump that its reader needs."""
 
     def __init__(
-        self, served: Served[C], call: ServerCall, role: Role, dialect: Dialect, trace: Carrier = NOTHING
+        self, served: Served[C], call: ServerCall, role: Role, dialect: Dialect, loan: Loan, trace: Carrier = NOTHING
     ) -> None:
         offer, config = Offer.of(call.metadata), served.config
         envelope = role.envelope(dialect)
@@ -234,15 +242,18 @@ class ServedStream:
             )
         credited = self._credits
         self.inbox = inbox_for(config, served.max_inflight, credited=credited, counted=served.count)
+        shared = SharedDecoder(envelope, loan, decoder_for(envelope, offer, config), limit=config.max_message_bytes)
         self.reader = BatchReader(
             self.inbox,
-            decoder_of(envelope, offer, config),
+            HandDecoder(shared),
             expects_end=END_MARKER in offer.capabilities,
             peer=call.peer,
         )
+        encoder = encoder_of(envelope, offer, config, is_local=call.is_local)
+        self.encoder = sharing(encoder, envelope, offer, config)
         self.writer = BatchWriter(
             credited.send if credited is not None else call.write,
-            encoder_of(envelope, offer, config, is_local=call.is_local),
+            self.encoder,
             call=trace,
             write_marker=credited.send_marker if credited is not None else None,
         )

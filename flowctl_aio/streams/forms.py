@@ -49,6 +49,10 @@ class Encoder(Protocol):
         """The end marker; None where the peer takes the end of the stream for it."""
         ...
 
+    def close(self) -> None:
+        """Give back what it holds, with the stream. May be called twice."""
+        ...
+
 
 class Decoder(Protocol):
     """Messages → what is in them, for one stream."""
@@ -77,9 +81,16 @@ class PlainEncoder:
     def encode_end(self, end: End) -> bytes | None:
         return encode_end(self._envelope, end) if self._marks_ends else None
 
+    def close(self) -> None:
+        pass
+
 
 class FrameEncoder:
-    """A batch a message, as Arrow, cut down to the target size."""
+    """A batch a message, as Arrow, cut down to the target size.
+
+    Attributes:
+        number: of the next frame.
+    """
 
     is_framed = True
 
@@ -95,23 +106,26 @@ class FrameEncoder:
         self._envelope, self._limit, self._marks_ends = envelope, limit, marks_ends
         self._compression = compression
         self._target = min(target, limit - FRAMING_BYTES)
-        self._number = 0
+        self.number = 0
 
     def encode(self, batch: Batch, trace: Carrier) -> Iterator[Message]:
         for part in split(batch, target=self._target, limit=self._limit):
             data = encode_frame(
                 self._envelope,
                 part,
-                number=self._number,
+                number=self.number,
                 limit=self._limit,
                 trace=trace,
                 compression=self._compression,
             )
-            self._number += 1
+            self.number += 1
             yield Message(data, len(part))
 
     def encode_end(self, end: End) -> bytes | None:
         return encode_end(self._envelope, end) if self._marks_ends else None
+
+    def close(self) -> None:
+        pass
 
 
 class WireDecoder:

@@ -7,6 +7,7 @@ gets what everybody understands: one row a message, and an end of stream that me
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -28,12 +29,15 @@ ARROW = "arrow"
 END_MARKER = "end-marker"
 CREDITS = "credits"
 COMPRESSION = "compression"
-CAPABILITIES = frozenset({ARROW, END_MARKER, CREDITS, COMPRESSION})
+SHARED_MEMORY = "shared-memory"
+CAPABILITIES = frozenset({ARROW, END_MARKER, CREDITS, COMPRESSION, SHARED_MEMORY})
 # What goes with a capability travels under a key of its own, such as `flowctl-aio-credits`.
-FACTS: frozenset[str] = frozenset()
+RING = "ring"  # what the peer must know to use our shared memory, for one stream; a secret
+FACTS = frozenset({RING})
 MAX_OFFER, MAX_FACT = 1024, 256  # characters
 
 HANDSHAKE_TIMEOUT = 5.0
+IS_LINUX = platform.system() == "Linux"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class Offer:
     """
 
     capabilities: frozenset[str] = frozenset()
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> Offer:
@@ -73,7 +77,13 @@ LEAST = Offer(frozenset({ARROW, END_MARKER}))
 
 def own_offer(config: FlowctlConfig) -> Offer:
     """What we can do, under these settings."""
-    return Offer(LEAST.capabilities | {CREDITS} | ({COMPRESSION} if UNPACKS_ALL else set()))
+    wished = {CREDITS: True, COMPRESSION: UNPACKS_ALL, SHARED_MEMORY: shares_memory(config)}
+    return Offer(LEAST.capabilities | {name for name, is_there in wished.items() if is_there})
+
+
+def shares_memory(config: FlowctlConfig) -> bool:
+    """Whether we do, where a peer on the same host does; only Linux has all that it takes."""
+    return config.shared_memory and IS_LINUX
 
 
 class Role(Enum):

@@ -21,6 +21,7 @@ from flowctl_aio.streams.handshake import Peer, Role, own_offer
 from flowctl_aio.streams.local import encoder_of
 from flowctl_aio.streams.outbox import Outbox
 from flowctl_aio.streams.send import BatchWriter
+from flowctl_aio.streams.shared.forms import sharing_over
 from flowctl_aio.transport.call import Channel, OpenCall, open_call
 from flowctl_aio.types import Ack, Dialect
 
@@ -150,6 +151,7 @@ class EpochCall:
             async with open_call(self._channel, method, answers=False, metadata=metadata) as call:
                 envelope = Role.SINK.envelope(self._peer.dialect)
                 encoder = encoder_of(envelope, self._peer.offer, self._config, is_local=call.is_local)
+                encoder = await sharing_over(call, encoder, envelope, self._peer.offer, self._config)
                 writer = BatchWriter(call.write, encoder, call=span.carrier)
                 try:
                     await self._write(writer, call)
@@ -158,6 +160,8 @@ class EpochCall:
                         # It answered before the end. If that was a refusal, this says so.
                         ack_from_wire(await call.result(), self._peer, writer, self.tally)
                     raise
+                finally:
+                    encoder.close()
                 return ack_from_wire(await call.result(), self._peer, writer, self.tally)
 
     async def _write(self, writer: BatchWriter, call: OpenCall) -> None:

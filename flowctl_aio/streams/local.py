@@ -14,7 +14,7 @@ from flowctl_aio.batches import LEDGER_SCHEMA, Batch, LedgerBatch
 from flowctl_aio.codec.envelope import End, Envelope, Frame, Received
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.observe.tracing import Carrier
-from flowctl_aio.streams.forms import Decoder, Encoder, Message, decoder_for, encoder_for
+from flowctl_aio.streams.forms import Decoder, Encoder, Message, encoder_for
 from flowctl_aio.streams.handshake import Offer
 from flowctl_aio.types import NOTHING
 
@@ -50,6 +50,9 @@ class HandEncoder:
     def encode_end(self, end: End) -> Handed:
         return Handed(end)
 
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
 
 class HandDecoder:
     """What was handed over, and what `other` makes of anything else."""
@@ -64,11 +67,6 @@ class HandDecoder:
 def encoder_of(envelope: Envelope, peer: Offer, config: FlowctlConfig, *, is_local: bool) -> Encoder:
     """What hands batches over, on a call inside this loop; else what the peer understands best."""
     return HandEncoder() if is_local else encoder_for(envelope, peer, config)
-
-
-def decoder_of(envelope: Envelope, peer: Offer, config: FlowctlConfig) -> Decoder:
-    """Takes what is handed over, and reads whatever the peer may send otherwise."""
-    return HandDecoder(decoder_for(envelope, peer, config))
 
 
 def _rewrapped(batch: Batch) -> Batch:

@@ -17,11 +17,14 @@ from flowctl_aio.observe.calls import CallSpan, client_call
 from flowctl_aio.observe.tracing import Carrier
 from flowctl_aio.owner import OwnerTask, Started, lone
 from flowctl_aio.streams.credits import Credits
+from flowctl_aio.streams.forms import decoder_for
 from flowctl_aio.streams.handshake import Peer, Role, own_offer
-from flowctl_aio.streams.local import decoder_of, encoder_of
+from flowctl_aio.streams.local import HandDecoder, encoder_of
 from flowctl_aio.streams.outbox import Outbox, send_joined
 from flowctl_aio.streams.receive import BatchReader, inbox_for
 from flowctl_aio.streams.send import BatchWriter
+from flowctl_aio.streams.shared.forms import SharedDecoder, sharing_over
+from flowctl_aio.streams.shared.loan import Loan
 from flowctl_aio.transport.call import CallMetadata, Channel, OpenCall, open_call
 
 
@@ -59,9 +62,12 @@ class BatchStream:
                 max_bytes=config.max_inflight_bytes,
             )
         self._inbox = inbox_for(config, config.max_inflight, credited=self._credits)
+        self._loan = Loan(config, peer.offer, max_inflight=config.max_inflight)
+        decoder = decoder_for(self._envelope, peer.offer, config)
+        shared = SharedDecoder(self._envelope, self._loan, decoder, limit=config.max_message_bytes)
         self._reader = BatchReader(
             self._inbox,
-            decoder_of(self._envelope, peer.offer, config),
+            HandDecoder(shared),
             expects_end=peer.marks_ends,
             peer=peer.address,
         )
@@ -137,6 +143,7 @@ class BatchStream:
         self._inbox.close()
         with anyio.CancelScope(shield=True):
             await self._owner.join()
+        self._loan.close()
 
     @property
     def is_closed(self) -> bool:
@@ -160,7 +167,7 @@ class BatchStream:
         method = self._role.method(self._peer.dialect)
         with self._inbox.filling():
             try:
-                with client_call(method, self._peer.address) as span:
+                with client_call(method, self._peer.address) as span, self._loan:
                     try:
                         await self._run_call(method, span, started)
                     finally:
@@ -174,7 +181,7 @@ class BatchStream:
                 self._inbox.error = self._inbox.error or lone(error)
 
     async def _run_call(self, method: str, span: CallSpan, started: Started) -> None:
-        metadata = (*own_offer(self._config).metadata, *span.metadata)
+        metadata = (*own_offer(self._config).metadata, *self._loan.metadata, *span.metadata)
         async with (
             self._open_call(method, metadata) as call,
             anyio.create_task_group() as group,
@@ -206,13 +213,14 @@ class BatchStream:
         """Drive the caller's inputs into the call; grpc would lose their exception, here it reaches the caller."""
         encoder = encoder_of(self._envelope, self._peer.offer, self._config, is_local=call.is_local)
         credited = self._credits
-        writer = BatchWriter(
-            credited.send if credited is not None else call.write,
-            encoder,
-            call=trace,
-            write_marker=credited.send_marker if credited is not None else None,
-        )
         try:
+            encoder = await sharing_over(call, encoder, self._envelope, self._peer.offer, self._config)
+            writer = BatchWriter(
+                credited.send if credited is not None else call.write,
+                encoder,
+                call=trace,
+                write_marker=credited.send_marker if credited is not None else None,
+            )
             async with driven(batches) as inputs:
                 if self._config.linger:
                     await send_joined(inputs, Outbox(self._config, joins=self._peer.speaks_arrow), writer)
@@ -229,3 +237,5 @@ class BatchStream:
             if not (isinstance(error, StreamError) and call.is_over()):
                 self._inbox.error = error
                 scope.cancel()
+        finally:
+            encoder.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import anyio
 import pytest
@@ -90,8 +91,9 @@ class Echo(Processor):
         return batch
 
 
-def settings(size: int) -> dict[str, int]:
-    return {"max_inflight": BATCHES, "max_inflight_bytes": BYTES[size]}
+def settings(size: int) -> dict[str, Any]:
+    # Without shared memory, which has a bound of its own.
+    return {"max_inflight": BATCHES, "max_inflight_bytes": BYTES[size], "shared_memory": False}
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -34,9 +34,9 @@ async def inputs():
 
 @pytest.mark.parametrize("compression", KINDS)
 async def test_batches_are_compressed_in_both_directions_between_peers_that_can(serve, drive, compression):
-    session = await serve(Echo(), compression=compression)
+    session = await serve(Echo(), compression=compression, shared_memory=False)
     async with (
-        drive(compression=compression) as driver,
+        drive(compression=compression, shared_memory=False) as driver,
         driver.processor(session.endpoint) as processor,
         processor.stream(inputs()) as stream,
     ):
@@ -47,9 +47,9 @@ async def test_batches_are_compressed_in_both_directions_between_peers_that_can(
 
 
 async def test_what_is_not_asked_for_is_not_compressed(serve, drive):
-    session = await serve(Echo())
+    session = await serve(Echo(), shared_memory=False)
     async with (
-        drive() as driver,
+        drive(shared_memory=False) as driver,
         driver.processor(session.endpoint) as processor,
         processor.stream(inputs()) as stream,
     ):
@@ -59,7 +59,7 @@ async def test_what_is_not_asked_for_is_not_compressed(serve, drive):
 
 @pytest.mark.parametrize("compression", KINDS)
 async def test_a_peer_that_does_not_offer_it_gets_plain_buffers(serve, compression):
-    session = await serve(Echo(), compression=compression)
+    session = await serve(Echo(), compression=compression, shared_memory=False)
     async with grpc.aio.insecure_channel(session.endpoint) as channel:
         call = channel.stream_stream("/flowctl.EventProcessor/Process")(metadata=(("flowctl-aio", "arrow,end-marker"),))
         await call.write(encode_frame(Envelope.EVENT, batch(), number=0, limit=10**7))
@@ -71,7 +71,7 @@ async def test_a_peer_that_does_not_offer_it_gets_plain_buffers(serve, compressi
 @pytest.mark.parametrize("compression", KINDS)
 async def test_a_bomb_is_refused_by_what_it_claims(serve, compression):
     """A frame that is short on the wire, and would unpack to more than a message may have."""
-    session = await serve(Echo(), max_message_bytes=256 * 1024)
+    session = await serve(Echo(), max_message_bytes=256 * 1024, shared_memory=False)
     bomb = encode_frame(Envelope.EVENT, batch(), number=0, limit=10**7, compression=compression)
     assert len(bomb) < 64 * 1024
     async with grpc.aio.insecure_channel(session.endpoint) as channel:
