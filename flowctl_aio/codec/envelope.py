@@ -28,6 +28,8 @@ FRAME_KEYS = ("arrow-rows", "batch-number", "checksum")
 TRACE_KEYS = ("traceparent", "tracestate")
 # The payload field has number 2 or 3, a tag of one byte and a length of at most five.
 ENVELOPE_BYTES = 6
+# Entries of metadata to accept in one message. Each becomes text in the end, and a message has room for millions.
+MAX_METADATA = 4096
 
 
 class Envelope(Enum):
@@ -134,21 +136,24 @@ def decode(envelope: Envelope, raw: bytes, *, limit: int) -> Received:
 
     Raises:
         FrameTooLargeError: if it is longer.
-        FrameCorruptError: if it is not a message, or its frame is broken.
+        FrameCorruptError: if it is not a message, has more metadata than anybody needs, or its frame is broken.
         SchemaMismatchError: if its frame has other columns than it says.
     """
     if len(raw) > limit:
         raise FrameTooLargeError("a message", size=len(raw), limit=limit)
     payload: Any
     try:
-        if len(raw) > SPLIT_ABOVE:
-            payload, rest = split_payload(raw, envelope.field)
+        split = split_payload(raw, envelope.field) if len(raw) > SPLIT_ABOVE else None
+        if split is not None:
+            payload, rest = split
             message = envelope.message.FromString(rest)
         else:
             message = envelope.message.FromString(raw)
             payload = getattr(message, envelope.field_name)
     except DecodeError as error:
         raise FrameCorruptError(f"a message of {len(raw)} bytes is not a {envelope.message.__name__}") from error
+    if len(message.metadata) > MAX_METADATA:
+        raise FrameCorruptError(f"a message with {len(message.metadata)} entries of metadata")
     content_type = _content_type(message)
     if content_type == arrow.CONTENT_TYPE:
         return _frame_from_wire(message, payload, limit)
