@@ -1,0 +1,65 @@
+"""Each public await of the data plane, cancelled at each suspension: nothing is lost, doubled, left or swallowed."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from flowctl_aio import FlowctlConfig, FlowctlSession, Pipeline, ServiceInfo, ServiceType
+from flowctl_aio.pipeline.checkpoint import CheckpointAtSource, FileCheckpoint
+from flowctl_aio.streams.acks import Acks
+from flowctl_aio.streams.processor import ProcessorClient
+from flowctl_aio.streams.resume import ResumingStream
+from flowctl_aio.streams.sink import SinkClient
+from flowctl_aio.streams.source import SourceClient
+from flowctl_aio.streams.stream import BatchStream
+from flowctl_aio.testing import assert_no_leaks
+from tests.cancellation import MOMENTS, WAYS, at_each_point
+
+from .cancellation_rows import ROWS, Book, Gated, World
+from .components import Echo
+
+pytestmark = pytest.mark.anyio
+CLASSES = (
+    SourceClient,
+    ProcessorClient,
+    SinkClient,
+    BatchStream,
+    ResumingStream,
+    Acks,
+    Pipeline,
+    FileCheckpoint,
+    CheckpointAtSource,
+)
+# The session's own awaits have a matrix of their own, where sessions are tested.
+CONTEXTS = {"FlowctlSession.source", "FlowctlSession.processor", "FlowctlSession.sink"}
+AWAITED_BY_SYNTAX = ("__aenter__", "__aexit__", "__anext__")
+
+
+def test_each_public_await_has_its_row():
+    awaits = {
+        f"{kind.__name__}.{name}"
+        for kind in CLASSES
+        for name, _ in inspect.getmembers(kind, inspect.iscoroutinefunction)
+        if name in AWAITED_BY_SYNTAX or not name.startswith("_")
+    }
+    assert awaits | CONTEXTS | {"StreamBehind.__anext__"} == set(ROWS)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("row", ROWS)
+async def test_it_may_be_cancelled_anywhere(serve, until, tmp_path, monkeypatch, row, way, moment):
+    monkeypatch.setattr("flowctl_aio.streams.resume.PAUSE_FIRST", 0.002)
+    source, book = Gated(), Book()
+    served = {"source": await serve(source), "processor": await serve(Echo()), "sink": await serve(book)}
+    endpoints = {kind: session.endpoint for kind, session in served.items()}
+    info = ServiceInfo("driver", ServiceType.PIPELINE)
+    async with assert_no_leaks():
+        async with FlowctlSession(info, FlowctlConfig(enabled=False, drain_timeout=0.2, max_inflight=2)) as driver:
+            world = World(driver, source, book, endpoints, tmp_path, until)
+            async with ROWS[row](world) as cases:
+                suspensions = await at_each_point(moment, cases.make, cases.check, way=way, prepare=cases.prepare)
+        await until(lambda: all(session.metrics()["streams"] == 0 for session in served.values()))
+    assert suspensions >= cases.least
