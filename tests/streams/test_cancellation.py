@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import os
+import threading
+from functools import partial
 
+import anyio
+import anyio.to_thread
 import pytest
 
-from flowctl_aio import FlowctlConfig, FlowctlSession, Pipeline, ServiceInfo, ServiceType
+from flowctl_aio import Cursor, FlowctlConfig, FlowctlSession, Pipeline, ServiceInfo, ServiceType
 from flowctl_aio.pipeline.checkpoint import CheckpointAtSource, FileCheckpoint
 from flowctl_aio.streams.acks import Acks
 from flowctl_aio.streams.processor import ProcessorClient
@@ -15,7 +20,7 @@ from flowctl_aio.streams.sink import SinkClient
 from flowctl_aio.streams.source import SourceClient
 from flowctl_aio.streams.stream import BatchStream
 from flowctl_aio.testing import assert_no_leaks
-from tests.cancellation import MOMENTS, WAYS, at_each_point
+from tests.cancellation import MOMENTS, WAYS, Suspensions, at_each_point, run_cancelled
 
 from .cancellation_rows import ROWS, Book, Gated, World
 from .components import Echo
@@ -63,3 +68,26 @@ async def test_it_may_be_cancelled_anywhere(serve, until, tmp_path, monkeypatch,
                 suspensions = await at_each_point(moment, cases.make, cases.check, way=way, prepare=cases.prepare)
         await until(lambda: all(session.metrics()["streams"] == 0 for session in served.values()))
     assert suspensions >= cases.least
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_checkpoint_is_not_left_to_be_written_later_by_a_save_that_was_cancelled(tmp_path, monkeypatch, way):
+    writing, may_end = threading.Event(), threading.Event()
+    fsync = os.fsync
+
+    def slow(descriptor):
+        writing.set()
+        may_end.wait(5)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    place = FileCheckpoint(tmp_path / "checkpoint.json")
+    points = Suspensions(0, "waiting")
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(run_cancelled, points, place.save(Cursor(1)), 0, way=way))
+        await anyio.to_thread.run_sync(writing.wait, 5)
+        assert points.cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert points.is_counting  # it waits until it is written
+        may_end.set()
+    assert await place.load() == Cursor(1)
