@@ -5,10 +5,15 @@
 Each side is a process of its own over gRPC loopback, sampled from outside. The first part of a stream fills the
 windows and the pools of the allocator; what a process takes above its most of that part is what it used. The ratio
 is allowed over used, of the process that used the most.
+
+Left alone, glibc raises the size from which it takes memory from the kernel and gives it back, up to above that of a
+message; its heap then tears, and grows. `returning` is the same where every process has called
+`tune_malloc(mmap_threshold=128 KiB, trim_threshold=128 KiB)`, which holds these sizes fast.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import random
@@ -21,7 +26,16 @@ import anyio
 import psutil
 
 from benchmarks.harness import Answer, answer_requests, open_worker, parser, report
-from flowctl_aio import FlowctlConfig, FlowctlSession, LedgerBatch, RawLedger, ServiceInfo, ServiceType, Source
+from flowctl_aio import (
+    FlowctlConfig,
+    FlowctlSession,
+    LedgerBatch,
+    RawLedger,
+    ServiceInfo,
+    ServiceType,
+    Source,
+    tune_malloc,
+)
 from flowctl_aio.streams.stream import BatchStream
 from flowctl_aio.testing.components import EchoProcessor
 
@@ -33,9 +47,12 @@ BATCH_BYTES = ROWS * ROW_BYTES
 PAUSE = 0.002
 # Batches of the first part.
 FIRST = 200
+# Longest time for a part, in seconds.
+LIMIT = 300.0
 SAMPLE_INTERVAL = 0.02
 CONFIG = FlowctlConfig(enabled=False)
 CASES = ("reader", "processor", "stalled")
+RETURN_ABOVE = 128 * 1024
 
 
 class Ledgers(Source):
@@ -120,19 +137,20 @@ def sampling(pids: Mapping[str, int]) -> Iterator[Sampler]:
         thread.join()
 
 
-def measure(case: str, *, batches: int, stall: float, limit: float) -> Answer:
+def measure(case: str, *, batches: int, stall: float, is_returning: bool) -> Answer:
     """One stream of `batches`, behind whose first `FIRST` the memory has to stay flat."""
     with ExitStack() as stack:
         roles = ("source", "processor") if case == "processor" else ("source",)
-        servers = {role: stack.enter_context(open_worker("benchmarks.memory", role)) for role in roles}
+        options = ("--returning",) if is_returning else ()
+        servers = {role: stack.enter_context(open_worker("benchmarks.memory", role, *options)) for role in roles}
         addresses = ",".join(server.hello["address"] for server in servers.values())
-        reader = stack.enter_context(open_worker("benchmarks.memory", "reader", "--address", addresses))
+        reader = stack.enter_context(open_worker("benchmarks.memory", "reader", "--address", addresses, *options))
         pids = {name: worker.hello["pid"] for name, worker in {**servers, "reader": reader}.items()}
         with sampling(pids) as sampler:
             start = time.perf_counter()
-            rows = reader.ask(seconds=limit, total=batches, batches=FIRST, stall=0.0)["rows"]
+            rows = reader.ask(seconds=LIMIT, total=batches, batches=FIRST, stall=0.0)["rows"]
             before = sampler.take()
-            rows += reader.ask(seconds=limit, total=batches, batches=None, stall=stall)["rows"]
+            rows += reader.ask(seconds=LIMIT, total=batches, batches=None, stall=stall)["rows"]
             after = sampler.take()
             seconds = time.perf_counter() - start
     if rows != batches * ROWS:
@@ -155,20 +173,26 @@ WORKERS = {
 
 
 def main() -> None:
-    options = parser(__doc__).parse_args()
-    if options.worker:
-        asyncio.run(WORKERS[options.worker](options.address))
+    options = parser(__doc__)
+    options.add_argument("--returning", action="store_true", help=argparse.SUPPRESS)
+    chosen = options.parse_args()
+    if chosen.worker:
+        if chosen.returning:
+            tune_malloc(RETURN_ABOVE, RETURN_ABOVE)
+        asyncio.run(WORKERS[chosen.worker](chosen.address))
         return
     whole = 10_000 * 10**6 // BATCH_BYTES
-    batches = dict.fromkeys(CASES, whole // 16 if options.quick else whole) | {"stalled": whole // 20}
-    stall = 4.0 if options.quick else 30.0
-    found = {
-        case: measure(case, batches=batches[case], stall=stall if case == "stalled" else 0.0, limit=300.0)
-        for case in CASES
-    }
+    batches = dict.fromkeys(CASES, whole // 20 if chosen.quick else whole) | {"stalled": whole // 25}
+    stall = 2.0 if chosen.quick else 30.0
+    found = {}
+    for is_returning in (False, True):
+        for case in ("processor",) if chosen.quick and is_returning else CASES:
+            name = f"{case}, returning" if is_returning else case
+            wait = stall if case == "stalled" else 0.0
+            found[name] = measure(case, batches=batches[case], stall=wait, is_returning=is_returning)
     report(
         "memory",
-        {case: round(ALLOWED_MIB / max(LEAST_MIB, *one["used_mib"].values()), 2) for case, one in found.items()},
+        {name: round(ALLOWED_MIB / max(LEAST_MIB, *one["used_mib"].values()), 2) for name, one in found.items()},
         allowed_mib=ALLOWED_MIB,
         cases=found,
         batch_bytes=BATCH_BYTES,
