@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
@@ -209,3 +210,16 @@ async def test_a_wait_that_is_cancelled_can_be_begun_again(plane, config, until,
         assert session.state is State.DRAINING
     with suppress(StopAsyncIteration):
         assert (await anext(changes)).after in (State.DRAINING, State.CLOSED)
+
+
+# Rows above that are named after what they cancel, and those that have tests of their own.
+ELSEWHERE = {"__aenter__", "__aexit__", "drain", "wait_for", "wait_stopped"}
+
+
+def test_each_await_of_a_session_has_its_row():
+    awaits = {
+        name
+        for name, _ in inspect.getmembers(FlowctlSession, inspect.iscoroutinefunction)
+        if name in ("__aenter__", "__aexit__") or not name.startswith("_")
+    }
+    assert awaits <= {*QUESTIONS, *ENDINGS, *ELSEWHERE}
