@@ -10,20 +10,33 @@ from functools import partial
 import anyio
 import anyio.to_thread
 import pytest
+from anyio.lowlevel import checkpoint
 
-from flowctl_aio import Cursor, FlowctlConfig, FlowctlSession, Pipeline, ServiceInfo, ServiceType
+from flowctl_aio import (
+    Cursor,
+    FlowctlConfig,
+    FlowctlSession,
+    LedgerBatch,
+    Pipeline,
+    RawLedger,
+    ServiceInfo,
+    ServiceType,
+)
+from flowctl_aio.codec.envelope import Envelope
 from flowctl_aio.pipeline.checkpoint import CheckpointAtSource, FileCheckpoint
 from flowctl_aio.streams.acks import Acks
+from flowctl_aio.streams.forms import PlainEncoder, WireDecoder
 from flowctl_aio.streams.processor import ProcessorClient
+from flowctl_aio.streams.receive import BatchReader, Inbox
 from flowctl_aio.streams.resume import ResumingStream
 from flowctl_aio.streams.sink import SinkClient
 from flowctl_aio.streams.source import SourceClient
 from flowctl_aio.streams.stream import BatchStream
 from flowctl_aio.testing import assert_no_leaks
-from tests.cancellation import MOMENTS, WAYS, Suspensions, at_each_point, run_cancelled
+from tests.cancellation import MOMENTS, MOST, WAYS, Suspensions, at_each_point, run_cancelled
 
 from .cancellation_rows import ROWS, Book, Gated, World
-from .components import Echo
+from .components import MIB, Echo
 
 pytestmark = pytest.mark.anyio
 CLASSES = (
@@ -91,3 +104,57 @@ async def test_a_checkpoint_is_not_left_to_be_written_later_by_a_save_that_was_c
         assert points.is_counting  # it waits until it is written
         may_end.set()
     assert await place.load() == Cursor(1)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_reader_may_be_cancelled_wherever_the_inside_of_its_stream_is(serve, driver, until, way, moment):
+    component = Gated()
+    component.allowed = 3
+    session = await serve(component)
+    async with driver.source(session.endpoint) as source, assert_no_leaks():
+        for at in range(MOST):
+            points, stream = Suspensions(at, moment), source.stream(1)
+            owner = stream._owner
+            owner._main = lambda started, main=owner._main, points=points: points.drive(main(started))
+            got = []
+
+            async def read(stream=stream, got=got):
+                async with stream:
+                    while len(got) < 3:
+                        got.extend(row.sequence for row in await anext(stream))
+
+            await run_cancelled(points, read(), at, way=way, is_inside=True)
+            assert got == [1, 2, 3][: len(got)]
+            assert stream.is_closed
+            await until(lambda: component.opened == component.closed)
+            if not points.has_met:
+                break
+    assert 3 < at < MOST - 1
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("way", WAYS)
+async def test_plain_rows_that_are_gathered_survive_a_reader_that_is_cancelled_anywhere(way, moment):
+    batch = LedgerBatch.from_ledgers(RawLedger(sequence, b"xdr") for sequence in range(200))
+    encoder = PlainEncoder(Envelope.LEDGER, limit=MIB, marks_ends=False)
+    messages, got, inbox = encoder.encode(batch, {}), [], Inbox(4)
+    reader = BatchReader(inbox, WireDecoder(Envelope.LEDGER, limit=MIB), expects_end=False, peer="plain")
+
+    async def read_call():
+        await checkpoint()
+        message = next(messages, None)
+        return None if message is None else message.data
+
+    async def take():
+        for _ in range(20):
+            more = await reader.next()
+            got.extend(row.sequence for row in more or ())
+
+    async def check():
+        """Take nothing: the next one goes on with what is there."""
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(inbox.run_pump, read_call)
+        await at_each_point(moment, take, check, way=way)
+    assert got == list(range(200))
