@@ -6,9 +6,9 @@ Each side is a process of its own over gRPC loopback, sampled from outside. The 
 windows and the pools of the allocator; what a process takes above its most of that part is what it used. The ratio
 is allowed over used, of the process that used the most.
 
-Left alone, glibc raises the size from which it takes memory from the kernel and gives it back, up to above that of a
-message; its heap then tears, and grows. `returning` is the same where every process has called
-`tune_malloc(mmap_threshold=128 KiB, trim_threshold=128 KiB)`, which holds these sizes fast.
+Two things can grow: the receive windows of gRPC, where it may guess them, and the heap of glibc, which by and by
+keeps also long messages and tears. `returning` takes the second away: there every process has called
+`tune_malloc(mmap_threshold=128 KiB, trim_threshold=128 KiB)`, and gives each long message back to the kernel.
 """
 
 from __future__ import annotations
