@@ -6,7 +6,10 @@ import os
 import tempfile
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
+
+from flowctl_aio.owner import OwnerTask, Started
 
 
 async def write_durably(path: Path, content: bytes) -> None:
@@ -17,7 +20,23 @@ async def write_durably(path: Path, content: bytes) -> None:
 
     Cancellation: waits until the file is written.
     """
-    await anyio.to_thread.run_sync(_write, path, content)
+
+    async def write(started: Started) -> None:
+        started()
+        await anyio.to_thread.run_sync(_write, path, content)
+
+    # In a task of its own: asyncio would break off the wait for the thread, which then replaced, at any time later,
+    # what somebody has written since.
+    owner = OwnerTask(write, name=f"flowctl_aio write of {path.name}")
+    owner.start_nowait()
+    try:
+        await owner.wait()
+    except BaseException as broken:
+        with anyio.CancelScope(shield=True):
+            await owner.join()
+        if owner.error is not None and owner.error is not broken:
+            broken.add_note(f"{path} was not written: {owner.error}")
+        raise
 
 
 async def read_bounded(path: Path, limit: int) -> bytes | None:

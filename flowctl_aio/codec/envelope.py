@@ -196,7 +196,10 @@ def decode(envelope: Envelope, raw: bytes, *, limit: int) -> Received:
     payload: Any
     try:
         if len(raw) > SPLIT_ABOVE:
-            payload, rest = split_payload(raw, envelope.field)
+            split = split_payload(raw, envelope.field)
+            if split is None:
+                raise FrameCorruptError(f"a message of {len(raw)} bytes has more fields than anybody needs")
+            payload, rest = split
             if len(rest) > MAX_AROUND_BYTES:
                 raise FrameTooLargeError("what is around a payload", size=len(rest), limit=MAX_AROUND_BYTES)
             message = envelope.message.FromString(rest)

@@ -13,6 +13,8 @@ from flowctl_aio.errors import FrameCorruptError
 
 # Below this the copies cost less than walking the fields in Python.
 SPLIT_ABOVE = 16 * 1024
+# A message of more fields is left to the parser: walking millions of tiny ones would hold the loop for many seconds.
+MAX_WALKED = 4096
 
 
 def join_payload(rest: bytes, field: int, payload: Any, size: int) -> bytes:
@@ -24,12 +26,13 @@ def join_payload(rest: bytes, field: int, payload: Any, size: int) -> bytes:
     return b"".join((rest, bytes((field << 3 | 2,)), _varint(size), payload))
 
 
-def split_payload(raw: bytes, field: int) -> tuple[memoryview, bytes]:
+def split_payload(raw: bytes, field: int) -> tuple[memoryview, bytes] | None:
     """Take bytes field number `field` out of a message.
 
     Returns:
         The field's value, pointing into `raw` (empty if the message has none; the last one if it
-        has several, as protobuf says), and the message without it.
+        has several, as protobuf says), and the message without it. None if it has more fields than anybody
+        should walk here.
 
     Raises:
         FrameCorruptError: if `raw` is not a protobuf message.
@@ -38,9 +41,12 @@ def split_payload(raw: bytes, field: int) -> tuple[memoryview, bytes]:
     view = memoryview(raw)
     payload = view[:0]
     rest: list[memoryview] = []
-    at = kept = depth = 0
+    at = kept = depth = walked = 0
     end = len(raw)
     while at < end:
+        walked += 1
+        if walked > MAX_WALKED:
+            return None
         start = at
         key, at = _read_varint(raw, at, 5)
         kind = key & 7

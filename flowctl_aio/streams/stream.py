@@ -141,9 +141,11 @@ class BatchStream:
             self._inbox.error = self._inbox.error or self._closed_early()
         self._owner.cancel()
         self._inbox.close()
-        with anyio.CancelScope(shield=True):
-            await self._owner.join()
-        self._loan.close()
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._owner.join()
+        finally:
+            self._loan.close()  # a shield does not hold off a plain cancellation of the task
 
     @property
     def is_closed(self) -> bool:

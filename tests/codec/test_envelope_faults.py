@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowctl_aio.batches import EVENT_SCHEMA, LEDGER_SCHEMA, SCHEMA_KEY, LedgerBatch, ledger_schema
-from flowctl_aio.codec.envelope import End, Envelope, Frame, decode, encode_end, encode_frame
+from flowctl_aio.codec.envelope import MAX_ENTRIES, End, Envelope, Frame, decode, encode_end, encode_frame
 from flowctl_aio.codec.protobuf import SPLIT_ABOVE
 from flowctl_aio.errors import CodecError, FrameCorruptError, FrameTooLargeError, SchemaMismatchError
 from flowctl_aio.types import Event, RawLedger
@@ -237,3 +237,21 @@ def test_random_payloads_and_metadata_in_a_frame_are_a_codec_error(envelope, pay
     message.metadata.update(changes)
     with pytest.raises(CodecError):
         decode(envelope, with_payload(envelope, message, payload), limit=LIMIT)
+
+
+# Made to keep the reader busy
+
+
+@ENVELOPES
+def test_a_message_of_very_many_small_fields_is_refused(envelope):
+    with pytest.raises(FrameCorruptError, match="more fields than anybody needs"):
+        decode(envelope, b"\x78\x00" * LIMIT, limit=2 * LIMIT)
+
+
+@ENVELOPES
+def test_a_message_with_more_metadata_than_anybody_needs_is_refused(envelope):
+    message = envelope.message(metadata={str(key): "" for key in range(MAX_ENTRIES)})
+    assert decode(envelope, message.SerializeToString(), limit=LIMIT)
+    message.metadata["one"] = "more"
+    with pytest.raises(FrameCorruptError, match="entries of metadata"):
+        decode(envelope, message.SerializeToString(), limit=LIMIT)

@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flowctl_aio import _wire as wire
-from flowctl_aio.codec.protobuf import join_payload, split_payload
+from flowctl_aio.codec.protobuf import MAX_WALKED, join_payload, split_payload
 from flowctl_aio.errors import FrameCorruptError
 
 quick = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
@@ -182,3 +182,9 @@ def test_what_is_no_message_is_corrupt(raw):
         wire.Event.FromString(raw)
     with pytest.raises(FrameCorruptError):
         split_payload(raw, 2)
+
+
+def test_a_message_of_more_fields_than_anybody_should_walk_is_left_to_the_parser():
+    few, many = b"\x78\x00" * MAX_WALKED, b"\x78\x00" * (MAX_WALKED + 1)
+    assert split_payload(few, 2) == (b"", few)
+    assert split_payload(many, 2) is None

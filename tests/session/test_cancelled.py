@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import types
+import inspect
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
@@ -13,83 +12,11 @@ import anyio
 import pytest
 
 from flowctl_aio import FlowctlSession, State
+from tests.cancellation import MOMENTS, MOST, Suspensions, at_each_point, run_cancelled
 
 from .conftest import INFO, Numbers, ids, tasks
 
 pytestmark = pytest.mark.anyio
-# While it waits, or in the very moment in which what it waits for is there.
-MOMENTS = ["waiting", "answered"]
-MOST = 300
-
-
-class Suspensions:
-    """Counts how often a coroutine suspends, and does something to somebody at one of these points.
-
-    Attributes:
-        has_met: whether that has been done.
-    """
-
-    def __init__(self, at: int, moment: str) -> None:
-        self._left, self._moment = at, moment
-        self.has_met = False
-        self.is_counting = True
-        self.victim: asyncio.Task[Any] | None = None
-
-    async def drive(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Its result; it runs in the task of the caller."""
-        return await self._steps(coroutine)
-
-    @types.coroutine
-    def _steps(self, coroutine):
-        error: BaseException | None = None
-        while True:
-            try:
-                waits_for = coroutine.send(None) if error is None else coroutine.throw(error)
-            except StopIteration as end:
-                return end.value
-            error = None
-            if self.is_counting:
-                self._note(waits_for)
-            try:
-                yield waits_for
-            except BaseException as caught:  # noqa: BLE001 - whatever comes in is for the coroutine
-                error = caught
-
-    def _note(self, waits_for: asyncio.Future[Any] | None) -> None:
-        self._left -= 1
-        if self._left != -1:
-            return
-        if self._moment == "waiting" or waits_for is None:
-            self._cancel()
-        else:
-            waits_for.add_done_callback(self._cancel)
-
-    def _cancel(self, _: object = None) -> None:
-        if self.is_counting and self.victim is not None:
-            self.has_met = self.victim.cancel()
-
-
-async def run_cancelled(points: Suspensions, coroutine: Coroutine[Any, Any, Any], at: int) -> None:
-    """Run it in a task of its own, which is the victim; what it is told, it must not keep to itself."""
-    points.victim = task = asyncio.create_task(coroutine)
-    await asyncio.wait([task], timeout=10)
-    points.is_counting = False
-    assert task.done(), f"cancelled at suspension {at}, it does not end"
-    if not task.cancelled():
-        task.result()
-        assert not points.has_met, f"the cancellation at suspension {at} was swallowed"
-
-
-async def at_each_point(moment: str, make: Callable[[], Coroutine[Any, Any, Any]], check: Callable[[], Any]) -> None:
-    """Cancel what `make` gives at its first suspension, then another at its second, and so on; check after each."""
-    for at in range(MOST):
-        points = Suspensions(at, moment)
-        await run_cancelled(points, points.drive(make()), at)
-        await check()
-        if not points.has_met:
-            assert at > 0, "it never suspends"
-            return
-    pytest.fail(f"it suspends more than {MOST} times")
 
 
 async def enter_and_leave(context) -> None:
@@ -283,3 +210,16 @@ async def test_a_wait_that_is_cancelled_can_be_begun_again(plane, config, until,
         assert session.state is State.DRAINING
     with suppress(StopAsyncIteration):
         assert (await anext(changes)).after in (State.DRAINING, State.CLOSED)
+
+
+# Rows above that are named after what they cancel, and those that have tests of their own.
+ELSEWHERE = {"__aenter__", "__aexit__", "drain", "wait_for", "wait_stopped"}
+
+
+def test_each_await_of_a_session_has_its_row():
+    awaits = {
+        name
+        for name, _ in inspect.getmembers(FlowctlSession, inspect.iscoroutinefunction)
+        if name in ("__aenter__", "__aexit__") or not name.startswith("_")
+    }
+    assert awaits <= {*QUESTIONS, *ENDINGS, *ELSEWHERE}

@@ -58,7 +58,9 @@ class Loan:
             self._ring.close_name()
 
     def close(self) -> None:
-        """Take no more handles. The memory goes with the last batch in it. May be called twice."""
+        """Take no more handles, and lend nothing any more. The memory goes with the last batch in it. May be called
+        twice, also before the block around the call is entered."""
+        self._is_wanted = False
         if self._ring is not None:
             self._ring.close_name()
             self._ring = None
