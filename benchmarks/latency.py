@@ -13,6 +13,7 @@ import asyncio
 import statistics
 import time
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -65,14 +66,18 @@ async def call_sdk(address: str) -> None:
             await answer_requests({}, lambda request: timed(request["seconds"], echo))
 
 
-class StubEcho(wire.EventProcessorServicer):
-    async def Process(self, _: Any, context: Any) -> None:
-        while (message := await context.read()) is not grpc.aio.EOF:
-            await context.write(message)
+async def echo_back(_: Any, context: Any) -> None:
+    while (message := await context.read()) is not grpc.aio.EOF:
+        await context.write(message)
+
+
+def add_stub_echo(server: Any) -> None:
+    servicer: Any = SimpleNamespace(Process=echo_back, Ping=None, Shutdown=None)
+    wire.add_EventProcessorServicer_to_server(servicer, server)
 
 
 def add_bytes_echo(server: Any) -> None:
-    handlers: dict[str, Any] = {"Process": grpc.stream_stream_rpc_method_handler(StubEcho().Process)}
+    handlers: dict[str, Any] = {"Process": grpc.stream_stream_rpc_method_handler(echo_back)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("flowctl.EventProcessor", handlers),))
 
 
@@ -100,7 +105,7 @@ async def call_bare(address: str, start: Callable[[grpc.aio.Channel], Any], mess
 
 
 async def serve_stub(_: str) -> None:
-    await serve_bare(lambda server: wire.add_EventProcessorServicer_to_server(StubEcho(), server))
+    await serve_bare(add_stub_echo)
 
 
 async def call_stub(address: str) -> None:
