@@ -32,7 +32,7 @@ from flowctl_aio import _wire as wire
 
 PAYLOAD_BYTES = 200
 ROWS = 4096
-CONFIG = FlowctlConfig(enabled=False)
+CONFIG = FlowctlConfig(enabled=False, shared_memory=False)
 
 
 def events() -> list[Event]:

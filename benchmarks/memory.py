@@ -50,7 +50,7 @@ FIRST = 200
 # Longest time for a part, in seconds.
 LIMIT = 300.0
 SAMPLE_INTERVAL = 0.02
-CONFIG = FlowctlConfig(enabled=False)
+CONFIG = FlowctlConfig(enabled=False, shared_memory=False)
 CASES = ("reader", "processor", "stalled")
 RETURN_ABOVE = 128 * 1024
 
@@ -182,7 +182,7 @@ def main() -> None:
         asyncio.run(WORKERS[chosen.worker](chosen.address))
         return
     whole = 10_000 * 10**6 // BATCH_BYTES
-    batches = dict.fromkeys(CASES, whole // 20 if chosen.quick else whole) | {"stalled": whole // 25}
+    batches = dict.fromkeys(CASES, whole // 40 if chosen.quick else whole) | {"stalled": whole // 25}
     stall = 2.0 if chosen.quick else 30.0
     found = {}
     for is_returning in (False, True):

@@ -10,12 +10,17 @@ from typing import Any, TypeAlias
 
 import anyio
 import pytest
+from hypothesis import settings
 
 from flowctl_aio import EmbeddedControlPlane, FlowctlConfig, FlowctlSession, ServiceInfo, ServiceType
 from flowctl_aio.component import Component
 
 Serve: TypeAlias = Callable[..., Awaitable[FlowctlSession]]
 Until: TypeAlias = Callable[[Callable[[], bool]], Awaitable[None]]
+
+# How long an example takes tells of the machine; every test has a timeout for what hangs.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -21,7 +21,7 @@ from flowctl_aio.errors import CodecError, SchemaMismatchError
 from flowctl_aio.types import Cursor, Event, RawLedger
 from tests.strategies import events, ledgers
 
-quick = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 TWO = [RawLedger(7, b"seven", datetime(2025, 1, 1, tzinfo=UTC), "test", {"a": "b"}), RawLedger(8, b"eight")]
 TYPED = pa.record_batch({"asset": ["XLM", "USDC", "EUR"], "amount": [5, 6, 7]})

@@ -9,6 +9,7 @@ anybody sees a row. Its buffers may be compressed (LZ4, ZSTD).
 from __future__ import annotations
 
 import struct
+from operator import add
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -34,6 +35,9 @@ END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 # Schema messages that were read and checked, each with its schema; so many at most, and none longer than this.
 MAX_KNOWN, MAX_HEAD = 64, 16 * 1024
 _known: dict[bytes, pa.Schema] = {}
+# Schemas that were written last, each with its message: a schema takes longer to hash than to find among a few.
+MAX_WRITTEN = 8
+_written: list[tuple[pa.Schema, bytes]] = []
 
 # `pa.MetadataVersion.V5`, written since Arrow 1.0; older ones compress and lay out unions in ways of their own.
 V5 = 4
@@ -58,6 +62,23 @@ def write_frame(batch: pa.RecordBatch, compression: str = NO_COMPRESSION) -> pa.
     with ipc.new_stream(out, batch.schema, options=_WRITE[compression]) as writer:
         writer.write_batch(batch)
     return out.getvalue()
+
+
+def frame_parts(batch: pa.RecordBatch, compression: str = NO_COMPRESSION) -> tuple[Buffer, ...]:
+    """What `write_frame` makes of `batch`, in pieces: whoever joins them with something else saves a copy."""
+    if compression == NO_COMPRESSION and (head := _schema_message(batch.schema)):
+        return head, batch.serialize(), END
+    return (write_frame(batch, compression),)
+
+
+def _schema_message(schema: pa.Schema) -> bytes:
+    """The message that a frame of such batches begins with; empty if there have to be others before the batch."""
+    for known, head in _written:
+        if known.equals(schema, check_metadata=True):
+            return head
+    head = b"" if has_dictionaries(schema) else schema.serialize().to_pybytes()
+    _written[:] = [(schema, head), *_written[: MAX_WRITTEN - 1]]
+    return head
 
 
 def frame_size(batch: pa.RecordBatch) -> int:
@@ -94,9 +115,12 @@ def is_frame(payload: Buffer) -> bool:
     return True
 
 
-def checksum(frame: Buffer) -> str:
-    """Checksum of a frame as metadata carries it, for example `crc32:0a1b2c3d`."""
-    return f"{CHECKSUM}:{crc32(frame):08x}"
+def checksum(*parts: Buffer) -> str:
+    """Checksum of a frame, or of its pieces, as metadata carries it, for example `crc32:0a1b2c3d`."""
+    value = 0
+    for part in parts:
+        value = crc32(part, value)
+    return f"{CHECKSUM}:{value:08x}"
 
 
 def read_frame(frame: Buffer, *, expected_checksum: str, expected_rows: int | None, limit: int) -> pa.RecordBatch:
@@ -155,14 +179,15 @@ def _read_rest(buffer: pa.Buffer, start: int, schema: pa.Schema, limit: int) -> 
 
     That message is the same in each frame of a stream, and costs more than all the rest of a small one.
     """
-    source = pa.BufferReader(buffer)
-    source.seek(start)
-    try:
-        message = ipc.read_message(source)
-    except EOFError:
+    prefix = buffer[start : start + 8].to_pybytes()
+    if len(prefix) < 8 or prefix[:4] != CONTINUATION:
         return _read_whole(buffer, limit)  # which says what is wrong with it
-    end = source.tell()
-    if message.type != "record batch" or (end != buffer.size and buffer[end:].to_pybytes() != END):
+    try:
+        message = ipc.read_message(buffer[start:])
+    except EOFError:
+        return _read_whole(buffer, limit)
+    end = start + 8 + struct.unpack_from("<i", prefix, 4)[0] + message.body.size
+    if message.type != "record batch" or buffer[end:].to_pybytes() not in (END, b""):
         return _read_whole(buffer, limit)
     unpacked = _survey_message(message)
     if unpacked > limit:
@@ -238,19 +263,23 @@ def _unpacked_bytes(metadata: memoryview, batch: int, body: memoryview) -> int:
         return 0
     start = _follow(metadata, vector)
     (count,) = struct.unpack_from("<I", metadata, start)
-    is_compressed = _field(metadata, batch, BATCH_COMPRESSION) != 0
+    if not count:
+        return 0
+    numbers = struct.unpack_from(f"<{2 * count}q", metadata, start + 4)
+    offsets, lengths = numbers[::2], numbers[1::2]
+    if min(numbers) < 0 or max(map(add, offsets, lengths)) > len(body):
+        raise FrameCorruptError("a frame with a buffer outside its body")
+    if not _field(metadata, batch, BATCH_COMPRESSION):
+        return sum(lengths)
     total = 0
-    for offset, length in struct.iter_unpack("<qq", metadata[start + 4 : start + 4 + 16 * count]):
-        if offset < 0 or length < 0 or offset + length > len(body):
-            raise FrameCorruptError("a frame with a buffer outside its body")
-        if is_compressed and length:
-            # The length before compression; -1 where the bytes behind it are as they were.
-            (claimed,) = struct.unpack_from("<q", body, offset)
-            if claimed < -1:
-                raise FrameCorruptError(f"a frame with a buffer of {claimed} bytes")
-            total += length if claimed == -1 else claimed
-        else:
-            total += length
+    for offset, length in zip(offsets, lengths, strict=True):
+        if not length:
+            continue
+        # The length before compression; -1 where the bytes behind it are as they were.
+        (claimed,) = struct.unpack_from("<q", body, offset)
+        if claimed < -1:
+            raise FrameCorruptError(f"a frame with a buffer of {claimed} bytes")
+        total += length if claimed == -1 else claimed
     return total
 
 

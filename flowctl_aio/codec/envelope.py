@@ -17,7 +17,7 @@ from flowctl_aio import _wire as wire
 from flowctl_aio.batches import LEDGER_SCHEMA, Batch, EventBatch, LedgerBatch, schema_name
 from flowctl_aio.codec import arrow, plain
 from flowctl_aio.codec.arrow import NO_COMPRESSION
-from flowctl_aio.codec.protobuf import SPLIT_ABOVE, join_payload, split_payload
+from flowctl_aio.codec.protobuf import SPLIT_ABOVE, join_payload, payload_prefix, split_payload
 from flowctl_aio.errors import CodecError, FrameCorruptError, FrameTooLargeError, SchemaMismatchError
 from flowctl_aio.types import NOTHING, Event, RawLedger
 
@@ -39,6 +39,10 @@ FRAME_KEYS = ("arrow-rows", "batch-number", "checksum")
 TRACE_KEYS = ("traceparent", "tracestate")
 # The payload field has number 2 or 3, a tag of one byte and a length of at most five.
 ENVELOPE_BYTES = 6
+# Metadata that only moves what comes behind it, and what such an entry takes without its text: twice a tag and a length
+# for the entry and its key, the key, a tag and a length for the text.
+PAD_KEY = "pad"
+PAD_BYTES = 6 + len(PAD_KEY)
 
 
 class Envelope(Enum):
@@ -98,13 +102,21 @@ def encode_frame(
     Raises:
         FrameTooLargeError: if the message is longer than `limit` bytes.
     """
-    payload = arrow.write_frame(batch.record_batch, compression)
-    metadata = {**_frame_metadata(batch, number, trace), "checksum": arrow.checksum(payload)}
-    rest = _envelope(envelope, batch.event_type, arrow.CONTENT_TYPE, metadata, batch).SerializeToString()
-    size = len(rest) + ENVELOPE_BYTES + payload.size
+    parts = arrow.frame_parts(batch.record_batch, compression)
+    metadata = _frame_metadata(batch, number, trace)
+    metadata["checksum"] = arrow.checksum(*parts)
+    message = _envelope(envelope, batch.event_type, arrow.CONTENT_TYPE, metadata, batch)
+    rest = message.SerializeToString()
+    payload = sum(map(len, parts))
+    if payload > SPLIT_ABOVE:
+        # A reader takes a long payload where it lies, and Arrow must copy from what begins at no multiple of 8.
+        before = len(rest) + PAD_BYTES + len(payload_prefix(envelope.field, payload))
+        message.metadata[PAD_KEY] = " " * (-before % 8)
+        rest = message.SerializeToString()
+    size = len(rest) + ENVELOPE_BYTES + payload
     if size > limit:
         raise FrameTooLargeError(f"a batch of {len(batch)} rows", size=size, limit=limit)
-    return join_payload(rest, envelope.field, payload, payload.size)
+    return join_payload(rest, envelope.field, *parts)
 
 
 def encode_handle(
@@ -315,12 +327,13 @@ def _frame_from_wire(message: Any, payload: Any, limit: int) -> Frame:
         expected_rows=_count(metadata, "arrow-rows") if "arrow-rows" in metadata else None,
         limit=limit,
     )
+    name = schema_name(batch.schema)
     promised = metadata.get("arrow-schema", "")
-    if promised and promised != schema_name(batch.schema):
-        raise SchemaMismatchError(expected=promised, found=schema_name(batch.schema) or "columns without a name")
+    if promised and promised != name:
+        raise SchemaMismatchError(expected=promised, found=name or "columns without a name")
     number = _count(metadata, "batch-number") if "batch-number" in metadata else None
     trace = {key: metadata[key] for key in TRACE_KEYS if key in metadata}
-    if schema_name(batch.schema) == LEDGER_SCHEMA:
+    if name == LEDGER_SCHEMA:
         return Frame(LedgerBatch(batch), number, trace)
     event_type = getattr(message, "event_type", "") or getattr(message, "type", "") or metadata.get("event-type", "")
     first = plain.cursor_from_text(metadata.get("first-cursor"))

@@ -17,13 +17,18 @@ SPLIT_ABOVE = 16 * 1024
 MAX_WALKED = 4096
 
 
-def join_payload(rest: bytes, field: int, payload: Any, size: int) -> bytes:
-    """The message whose other fields are `rest` and whose bytes field number `field` is `payload`.
+def join_payload(rest: bytes, field: int, *parts: Any) -> bytes:
+    """The message whose other fields are `rest` and whose bytes field number `field` is `parts`, one behind the other.
 
     Args:
-        payload: anything with the buffer protocol, `size` bytes long.
+        parts: anything with the buffer protocol, in bytes.
     """
-    return b"".join((rest, bytes((field << 3 | 2,)), _varint(size), payload))
+    return b"".join((rest, payload_prefix(field, sum(map(len, parts))), *parts))
+
+
+def payload_prefix(field: int, size: int) -> bytes:
+    """What stands before a bytes field of `size` bytes: its number, which is below 16, and its length."""
+    return bytes((field << 3 | 2,)) + _varint(size)
 
 
 def split_payload(raw: bytes, field: int) -> tuple[memoryview, bytes] | None:
@@ -48,10 +53,16 @@ def split_payload(raw: bytes, field: int) -> tuple[memoryview, bytes] | None:
         if walked > MAX_WALKED:
             return None
         start = at
-        key, at = _read_varint(raw, at, 5)
+        # Most numbers are of one byte, and a call for each would take longer than all the rest of this.
+        key, at = raw[at], at + 1
+        if key > 0x7F:
+            key, at = _read_varint(raw, start, 5)
         kind = key & 7
         if kind == 2:
-            size, at = _read_varint(raw, at, 5)
+            if at < end and raw[at] <= 0x7F:
+                size, at = raw[at], at + 1
+            else:
+                size, at = _read_varint(raw, at, 5)
             at += size
             if at > end:
                 raise FrameCorruptError(f"a message of {end} bytes is cut inside field {key >> 3}")

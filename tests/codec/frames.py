@@ -13,7 +13,7 @@ from flowctl_aio.codec.envelope import Envelope, encode_frame
 from flowctl_aio.types import Cursor, Event, RawLedger
 
 LIMIT = 1024 * 1024
-quick = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 ENVELOPES = pytest.mark.parametrize("envelope", Envelope, ids=lambda envelope: envelope.name)
 TRANSFERS = pa.schema(
     [pa.field("asset", pa.string(), nullable=False), pa.field("amount", pa.int64())],

@@ -12,7 +12,7 @@ from flowctl_aio.codec import arrow
 from flowctl_aio.errors import CodecError, FrameCorruptError, FrameTooLargeError
 
 LIMIT = 1024 * 1024
-quick = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 
 
 def read(frame, *, checksum="", rows=None, limit=LIMIT):

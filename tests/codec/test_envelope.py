@@ -88,6 +88,17 @@ def test_a_large_frame_comes_back_equal_and_points_into_the_message(envelope):
     assert start <= received.batch.record_batch.column("xdr").buffers()[2].address < start + len(raw)
 
 
+@ENVELOPES
+@pytest.mark.parametrize("extra", range(8))
+def test_of_a_large_frame_no_buffer_is_copied_wherever_its_payload_would_begin(envelope, extra):
+    batch = LedgerBatch.from_ledgers([RawLedger(7, b"x" * SPLIT_ABOVE), RawLedger(8, b"y")])
+    raw = encode_frame(envelope, batch, number=0, limit=LIMIT, trace={"tracestate": "t" * extra})
+    start = pa.py_buffer(raw).address
+    for column in decode(envelope, raw, limit=LIMIT).batch.record_batch.columns:
+        for buffer in filter(None, column.buffers()):
+            assert buffer.size == 0 or start <= buffer.address < start + len(raw)
+
+
 @pytest.mark.parametrize("size", [10, 2 * SPLIT_ABOVE])
 def test_content_type_may_have_parameters(size):
     batch = LedgerBatch.from_ledgers([RawLedger(7, b"x" * size)])

@@ -16,7 +16,7 @@ from flowctl_aio.codec import plain
 from flowctl_aio.errors import CodecError, FrameCorruptError
 from flowctl_aio.types import Cursor, Event, RawLedger
 
-quick = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 moments = st.datetimes(timezones=st.just(UTC))
 cursors = st.builds(Cursor, st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1))

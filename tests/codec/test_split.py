@@ -8,7 +8,7 @@ from flowctl_aio.codec.split import split
 from flowctl_aio.errors import FrameTooLargeError
 from flowctl_aio.types import Cursor, RawLedger
 
-quick = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 sizes = st.lists(st.integers(0, 3000), max_size=20)
 
 

@@ -87,4 +87,4 @@ HOSTILE = st.builds(
     metrics=st.dictionaries(st.sampled_from(_METRICS), _NUMBERS),
 )
 # The machine may be busy: how long an example takes is no claim of these tests.
-quick = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])

@@ -113,7 +113,7 @@ ANY_SURROGATE = st.text(alphabet=st.characters(categories=["Cs", "Ll"]), max_siz
     numbers=st.dictionaries(ANY_TEXT | ANY_SURROGATE, st.floats() | st.integers(), max_size=12),
     labels=st.dictionaries(ANY_TEXT | ANY_SURROGATE, ANY_TEXT | ANY_SURROGATE, max_size=4),
 )
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 def test_no_name_and_no_label_can_spoil_the_page(numbers, labels):
     meter = Meter()
     meter.histogram("flowctl_h").observe(1)

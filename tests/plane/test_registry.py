@@ -2,7 +2,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flowctl_aio.errors import NotRegisteredError
@@ -282,7 +282,6 @@ def test_a_listing_without_the_unhealthy_has_healthy_ones_only(three):
     assert ids(three.entries(service_type=ServiceType.SOURCE, include_unhealthy=False)) == []
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["register", "unregister", "beat"])), max_size=30))
 def test_a_service_is_listed_exactly_between_register_and_unregister(steps):
     registry = Registry(now=lambda: datetime(2026, 1, 1, tzinfo=UTC), monotonic=lambda: 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flowctl_aio.codec.envelope import MAX_CREDIT_BYTES, Credit, Envelope, decode, decode_credit, encode_credit
@@ -73,7 +73,6 @@ def test_a_receiver_speaks_first_and_then_at_each_three_eighths():
     assert grants.is_due, "three eighths of the bytes"
 
 
-@settings(deadline=None)
 @given(
     batches=st.integers(1, 5),
     room=st.integers(1, 100),
@@ -123,7 +122,6 @@ def test_a_credit_where_none_may_be_is_no_row(envelope):
         decode(envelope, encode_credit(envelope, Credit(1, 1)), limit=1000)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_whatever_comes_is_a_credit_or_not(data):
     assert decode_credit(Envelope.EVENT, data) is None

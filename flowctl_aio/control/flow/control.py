@@ -88,7 +88,8 @@ class FlowControl:
         self._inflight: dict[str, int] = {}
         self._limits: dict[str, int] = {}
         self._observed: dict[str, tuple[float, float]] = {}
-        self._observed_inflight = self._observed_limit = 0.0
+        # The two numbers that the load is made of. They are kept, not added up: each batch asks four times.
+        self._load_inflight = self._load_limit = 0.0
         self._waiters: dict[str, deque[_Waiter]] = {}
         self._listeners: set[Signals] = set()
         self._is_closed = False
@@ -111,9 +112,7 @@ class FlowControl:
     @property
     def load(self) -> float:
         """What is in flight as a part of what may be, over all services with a limit; 0 if none has one."""
-        most = self._observed_limit + sum(self._limits.values())
-        count = self._observed_inflight + sum(self.inflight(service_id) for service_id in self._limits)
-        return count / most if most else 0.0
+        return self._load_inflight / self._load_limit if self._load_limit else 0.0
 
     def service_loads(self) -> dict[str, float]:
         """The load of each service that has a limit."""
@@ -159,17 +158,14 @@ class FlowControl:
             raise UsageError(f"{service_id} cannot have {count} in flight")
         if count == self.inflight(service_id):
             return
-        if count:
-            self._inflight[service_id] = count
-        else:
-            self._inflight.pop(service_id, None)
+        self._count(service_id, count)
         self._grant(service_id)
         self._evaluate()
 
     def acquire_nowait(self, service_id: str, count: int = 1) -> None:
         """Count `count` more in flight, also above the limit."""
         _check_count(service_id, count)
-        self._inflight[service_id] = self.inflight(service_id) + count
+        self._count(service_id, self.inflight(service_id) + count)
         self._evaluate()
 
     async def acquire(self, service_id: str, count: int = 1) -> None:
@@ -209,10 +205,7 @@ class FlowControl:
         left = self.inflight(service_id) - count
         if left < 0:
             raise UsageError(f"{service_id} has {left + count} in flight, so {count} cannot be released")
-        if left:
-            self._inflight[service_id] = left
-        else:
-            del self._inflight[service_id]
+        self._count(service_id, left)
         self._grant(service_id)
         self._evaluate()
 
@@ -284,11 +277,20 @@ class FlowControl:
         for listener in list(self._listeners):
             listener.close()
 
+    def _count(self, service_id: str, count: int) -> None:
+        if service_id in self._limits:
+            self._load_inflight += count - self.inflight(service_id)
+        if count:
+            self._inflight[service_id] = count
+        else:
+            self._inflight.pop(service_id, None)
+
     def _add_up(self) -> None:
-        """Sum up what was observed, once and not with each batch; it does not count where a limit is set here."""
+        """What the load is made of; what was observed does not count where a limit is set here."""
         others = [told for service_id, told in self._observed.items() if service_id not in self._limits]
-        self._observed_inflight = sum(count for count, _ in others)
-        self._observed_limit = sum(limit for _, limit in others)
+        own = [(self.inflight(service_id), limit) for service_id, limit in self._limits.items()]
+        self._load_inflight = sum(count for count, _ in (*others, *own))
+        self._load_limit = sum(limit for _, limit in (*others, *own))
 
     def _has_room(self, service_id: str, count: int) -> bool:
         limit, inflight = self.limit(service_id), self.inflight(service_id)
@@ -296,13 +298,15 @@ class FlowControl:
 
     def _grant(self, service_id: str) -> None:
         """Let those pass who wait and for whom there is room now."""
-        waiters = self._waiters.get(service_id, deque())
+        waiters = self._waiters.get(service_id)
+        if waiters is None:
+            return
         while waiters and self._has_room(service_id, waiters[0].count):
             waiter = waiters.popleft()
-            self._inflight[service_id] = self.inflight(service_id) + waiter.count
+            self._count(service_id, self.inflight(service_id) + waiter.count)
             waiter.granted.set()
         if not waiters:
-            self._waiters.pop(service_id, None)
+            del self._waiters[service_id]
 
     def _evaluate(self) -> None:
         load = self.load

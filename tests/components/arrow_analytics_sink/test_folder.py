@@ -156,7 +156,7 @@ async def test_a_second_writer_is_noticed_before_it_costs_rows(out: Path, sink: 
 spans = st.tuples(st.integers(985, 1015), st.integers(0, 12), st.lists(st.integers(0, 2), min_size=13, max_size=13))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(commits=st.lists(st.tuples(spans, st.integers(1, 5), st.booleans()), min_size=1, max_size=8))
 def test_of_each_ledger_there_is_what_was_committed_last(commits: list[Any]) -> None:
     async def scenario(out: Path) -> None:

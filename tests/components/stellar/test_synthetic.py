@@ -107,7 +107,7 @@ def test_the_hashes_of_set_and_results_in_the_header_are_real(parsed: sx.LedgerC
 
 
 @given(st.integers(0, 2**64), st.integers(2, 2**31 - 1), st.integers(0, 30))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_any_seed_and_number_give_equal_transfers_both_ways(seed: int, sequence: int, transactions: int) -> None:
     ledger = SyntheticLedgers("pubnet", seed=seed, transactions_per_ledger=transactions).ledger(sequence)
     unified, derived = (

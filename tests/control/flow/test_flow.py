@@ -301,6 +301,37 @@ def test_whatever_others_tell_the_load_is_a_number(statuses):
     assert all(math.isfinite(load) for load in flow.service_loads().values())
 
 
+@quick
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("limit"), st.sampled_from("ab"), st.integers(0, 9)),
+            st.tuples(st.just("inflight"), st.sampled_from("abc"), st.integers(0, 9)),
+            st.tuples(st.just("acquire"), st.sampled_from("abc"), st.integers(1, 9)),
+            st.tuples(st.just("observe"), st.sampled_from("ad"), st.integers(0, 9)),
+        )
+    )
+)
+def test_the_load_is_that_of_the_numbers_whatever_came_before(changes):
+    flow = flow_of()
+    others = {}
+    for what, name, number in changes:
+        if what == "limit":
+            flow.set_limit(name, number)
+        elif what == "inflight":
+            flow.set_inflight(name, number)
+        elif what == "acquire":
+            flow.acquire_nowait(name, number)
+        else:
+            others = {name: number}
+            flow.observe([service(name, metrics={"inflight": float(number), "max_inflight": 10.0})])
+    limits = {name: flow.limit(name) for name in "ab" if flow.limit(name)}
+    counted = {name: (flow.inflight(name), limit) for name, limit in limits.items()}
+    counted |= {name: (number, 10) for name, number in others.items() if name not in limits}
+    most = sum(limit for _, limit in counted.values())
+    assert flow.load == (sum(count for count, _ in counted.values()) / most if most else 0.0)
+
+
 def test_its_state_is_one_value():
     flow = flow_of()
     flow.set_limit("me", 10)

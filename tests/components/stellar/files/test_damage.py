@@ -42,7 +42,7 @@ def test_the_whole_ones_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("name", WHOLE)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_change_or_a_cut_makes_no_other_error(tmp_path, name, data):
     whole = bytearray(WHOLE[name])
@@ -54,7 +54,7 @@ def test_a_change_or_a_cut_makes_no_other_error(tmp_path, name, data):
         look_and_read(path)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.binary(max_size=600), head=st.sampled_from([b"", b"AAAA", b"{", b"\x80", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"])
 )
