@@ -71,6 +71,14 @@ def frame_parts(batch: pa.RecordBatch, compression: str = NO_COMPRESSION) -> tup
     return (write_frame(batch, compression),)
 
 
+def rest_of_frame(batch: pa.RecordBatch) -> pa.Buffer | None:
+    """What `write_frame` makes of `batch` behind its schema, for those who have the schema already.
+
+    None if there is more to it: values of columns that travel in messages of their own.
+    """
+    return batch.serialize() if _schema_message(batch.schema) else None
+
+
 def _schema_message(schema: pa.Schema) -> bytes:
     """The message that a frame of such batches begins with; empty if there have to be others before the batch."""
     for known, head in _written:
@@ -105,14 +113,15 @@ def write_frame_into(batch: pa.RecordBatch, room: Buffer) -> None:
 
 
 def is_frame(payload: Buffer) -> bool:
-    """Whether `payload` begins as an IPC stream does; tells a frame from anything else whatever the message says."""
+    """Whether `payload` begins as a frame does, or the rest of one; tells it from anything else whatever the message
+    says.
+    """
     if payload[: len(CONTINUATION)] != CONTINUATION:
         return False
     try:
-        ipc.open_stream(pa.py_buffer(payload))
+        return ipc.read_message(pa.py_buffer(payload)).type in ("schema", "record batch")
     except (pa.ArrowException, OSError, MemoryError, EOFError):
         return False
-    return True
 
 
 def checksum(*parts: Buffer) -> str:
@@ -123,7 +132,9 @@ def checksum(*parts: Buffer) -> str:
     return f"{CHECKSUM}:{value:08x}"
 
 
-def read_frame(frame: Buffer, *, expected_checksum: str, expected_rows: int | None, limit: int) -> pa.RecordBatch:
+def read_frame(
+    frame: Buffer, *, expected_checksum: str, expected_rows: int | None, limit: int, schema: pa.Schema | None = None
+) -> pa.RecordBatch:
     """Read a frame that came from outside.
 
     Args:
@@ -132,6 +143,7 @@ def read_frame(frame: Buffer, *, expected_checksum: str, expected_rows: int | No
             One in another algorithm is not checked.
         expected_rows: what the sender says; None if it does not.
         limit: largest frame to accept, in bytes, as it came and as it unpacks.
+        schema: of an earlier frame, if this is only the rest of one.
 
     Raises:
         FrameTooLargeError: if it is longer than `limit`, or would unpack to more.
@@ -144,14 +156,7 @@ def read_frame(frame: Buffer, *, expected_checksum: str, expected_rows: int | No
         raise FrameCorruptError(f"the checksum of a frame of {size} bytes is not {expected_checksum}")
     try:
         buffer = pa.py_buffer(frame)
-        head = _head(buffer)
-        schema = _known.get(head)
-        if schema is not None and buffer.address % 8 == 0:
-            batch, unpacked = _read_rest(buffer, len(head), schema, limit)
-        else:
-            batch, unpacked = _read_whole(buffer, limit)
-            if 0 < len(head) <= MAX_HEAD and len(_known) < MAX_KNOWN and not has_dictionaries(batch.schema):
-                _known[head] = batch.schema
+        batch, unpacked = _read(buffer, limit) if schema is None else _read_with(schema, buffer, limit)
     except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError, EOFError, struct.error) as error:
         raise FrameCorruptError(f"a frame of {size} bytes cannot be read: {error}") from error
     # Columns of nulls, or of one value run-end encoded, take no room, and whoever walks the rows would never end.
@@ -162,8 +167,32 @@ def read_frame(frame: Buffer, *, expected_checksum: str, expected_rows: int | No
     return batch
 
 
-def _read_whole(buffer: pa.Buffer, limit: int) -> tuple[pa.RecordBatch, int]:
+def _read(buffer: pa.Buffer, limit: int) -> tuple[pa.RecordBatch, int]:
     """The batch of a frame, and what its buffers take, with everything checked."""
+    head = _head(buffer)
+    schema = _known.get(head)
+    if schema is not None and buffer.address % 8 == 0 and (found := _read_rest(buffer, len(head), schema, limit)):
+        return found
+    batch, unpacked = _read_whole(buffer, limit)
+    if 0 < len(head) <= MAX_HEAD and len(_known) < MAX_KNOWN and not has_dictionaries(batch.schema):
+        _known[head] = batch.schema
+    return batch, unpacked
+
+
+def _read_with(schema: pa.Schema, buffer: pa.Buffer, limit: int) -> tuple[pa.RecordBatch, int]:
+    """The same for the rest of a frame."""
+    if has_dictionaries(schema):
+        raise FrameCorruptError("a frame without its schema would need dictionaries")
+    if buffer.address % 8:
+        buffer = pa.py_buffer(buffer.to_pybytes())
+    found = _read_rest(buffer, 0, schema, limit)
+    if found is None:
+        raise FrameCorruptError("a frame without its schema has no record batch either, or more than one")
+    return found
+
+
+def _read_whole(buffer: pa.Buffer, limit: int) -> tuple[pa.RecordBatch, int]:
+    """The same for a frame of any kind."""
     unpacked = _survey(buffer)
     if unpacked > limit:
         raise FrameTooLargeError("an unpacked frame", size=unpacked, limit=limit)
@@ -174,21 +203,24 @@ def _read_whole(buffer: pa.Buffer, limit: int) -> tuple[pa.RecordBatch, int]:
     return batch, unpacked
 
 
-def _read_rest(buffer: pa.Buffer, start: int, schema: pa.Schema, limit: int) -> tuple[pa.RecordBatch, int]:
+def _read_rest(buffer: pa.Buffer, start: int, schema: pa.Schema, limit: int) -> tuple[pa.RecordBatch, int] | None:
     """The same for a frame whose schema message, up to `start`, is one that was read and checked before.
 
     That message is the same in each frame of a stream, and costs more than all the rest of a small one.
+
+    Returns:
+        None if the rest is not just one record batch.
     """
     prefix = buffer[start : start + 8].to_pybytes()
     if len(prefix) < 8 or prefix[:4] != CONTINUATION:
-        return _read_whole(buffer, limit)  # which says what is wrong with it
+        return None
     try:
         message = ipc.read_message(buffer[start:])
     except EOFError:
-        return _read_whole(buffer, limit)
+        return None
     end = start + 8 + struct.unpack_from("<i", prefix, 4)[0] + message.body.size
     if message.type != "record batch" or buffer[end:].to_pybytes() not in (END, b""):
-        return _read_whole(buffer, limit)
+        return None
     unpacked = _survey_message(message)
     if unpacked > limit:
         raise FrameTooLargeError("an unpacked frame", size=unpacked, limit=limit)

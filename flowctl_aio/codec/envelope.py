@@ -2,6 +2,7 @@
 
 A message is one of four things: a frame (a whole batch as Arrow), a plain row, the end marker that SDK peers
 close a stream with, or a credit against the stream's direction. All are ordinary messages to everybody else.
+A small frame may come without its schema, where an earlier one of the stream had the same.
 """
 
 from __future__ import annotations
@@ -23,9 +24,13 @@ from flowctl_aio.types import NOTHING, Event, RawLedger
 
 END_CONTENT_TYPE = "application/vnd.flowctl-aio.end"
 CREDIT_CONTENT_TYPE = "application/vnd.flowctl-aio.credit"
+# A frame without its schema, and the metadata that tells which frame of the stream had it.
+REST_CONTENT_TYPE, SCHEMA_KEY = "application/vnd.flowctl-aio.rest", "schema-of-batch"
 HANDLE_CONTENT_TYPE, HANDLE_KEY = "application/vnd.flowctl-aio.handle", "handle"
 # What no row may say that it is.
-RESERVED = frozenset({arrow.CONTENT_TYPE, END_CONTENT_TYPE, CREDIT_CONTENT_TYPE, HANDLE_CONTENT_TYPE})
+RESERVED = frozenset(
+    {arrow.CONTENT_TYPE, END_CONTENT_TYPE, CREDIT_CONTENT_TYPE, HANDLE_CONTENT_TYPE, REST_CONTENT_TYPE}
+)
 # No credit is longer; and the mark by which a message that may be one is told from all others without parsing it.
 MAX_CREDIT_BYTES, CREDIT_MARK = 256, CREDIT_CONTENT_TYPE.encode()
 # A handle is a message of a few hundred bytes.
@@ -58,11 +63,16 @@ class Envelope(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A batch that came as Arrow, with its number in the stream (None if the sender gave none) and its trace."""
+    """A batch that came as Arrow, with its number in the stream (None if the sender gave none) and its trace.
+
+    Attributes:
+        has_schema: whether it came with its schema.
+    """
 
     batch: Batch
     number: int | None
     trace: Mapping[str, str] = field(default_factory=dict)
+    has_schema: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,14 @@ class End:
 
     batches: int
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The schema that the frame `number` of a stream had."""
+
+    number: int
+    schema: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +135,23 @@ def encode_frame(
     if size > limit:
         raise FrameTooLargeError(f"a batch of {len(batch)} rows", size=size, limit=limit)
     return join_payload(rest, envelope.field, *parts)
+
+
+def encode_rest(
+    envelope: Envelope, batch: Batch, *, number: int, known: Known, trace: Mapping[str, str] = NOTHING
+) -> bytes | None:
+    """As `encode_frame`, for a small batch with the schema of an earlier frame of the stream, which it leaves out.
+
+    Returns:
+        None if such a batch cannot do without.
+    """
+    rest = arrow.rest_of_frame(batch.record_batch)
+    if rest is None:
+        return None
+    metadata = _frame_metadata(batch, number, trace)
+    metadata["checksum"], metadata[SCHEMA_KEY] = arrow.checksum(rest), str(known.number)
+    around = _envelope(envelope, batch.event_type, REST_CONTENT_TYPE, metadata, batch).SerializeToString()
+    return join_payload(around, envelope.field, rest)
 
 
 def encode_handle(
@@ -192,11 +227,12 @@ def decode_credit(envelope: Envelope, raw: bytes) -> Credit | None:
     return Credit(_count(message.metadata, "batches"), _count(message.metadata, "bytes"))
 
 
-def decode(envelope: Envelope, raw: bytes, *, limit: int) -> Received:
+def decode(envelope: Envelope, raw: bytes, *, limit: int, known: Known | None = None) -> Received:
     """Read one message from outside.
 
     Args:
         limit: longest message to look at, in bytes.
+        known: the schema that frames without one may have; None if there may be none.
 
     Raises:
         FrameTooLargeError: if it is longer, or has more metadata than anybody needs.
@@ -227,6 +263,11 @@ def decode(envelope: Envelope, raw: bytes, *, limit: int) -> Received:
     content_type = _content_type(message)
     if content_type == arrow.CONTENT_TYPE:
         return _frame_from_wire(message, payload, limit)
+    if content_type == REST_CONTENT_TYPE:
+        number = _count(message.metadata, SCHEMA_KEY)
+        if known is None or known.number != number:
+            raise FrameCorruptError(f"a frame has the schema of batch {number}, which is not the last that told one")
+        return _frame_from_wire(message, payload, limit, known.schema)
     if content_type == END_CONTENT_TYPE:
         return End(_count(message.metadata, "batches"), _count(message.metadata, "rows"))
     if content_type == CREDIT_CONTENT_TYPE:
@@ -319,13 +360,14 @@ def _is_disguised(message: Any, payload: Any) -> bool:
     return says_nothing and arrow.is_frame(payload)
 
 
-def _frame_from_wire(message: Any, payload: Any, limit: int) -> Frame:
+def _frame_from_wire(message: Any, payload: Any, limit: int, schema: Any | None = None) -> Frame:
     metadata: Mapping[str, str] = dict(message.metadata)
     batch = arrow.read_frame(
         payload,
         expected_checksum=metadata.get("checksum", ""),
         expected_rows=_count(metadata, "arrow-rows") if "arrow-rows" in metadata else None,
         limit=limit,
+        schema=schema,
     )
     name = schema_name(batch.schema)
     promised = metadata.get("arrow-schema", "")
@@ -334,11 +376,12 @@ def _frame_from_wire(message: Any, payload: Any, limit: int) -> Frame:
     number = _count(metadata, "batch-number") if "batch-number" in metadata else None
     trace = {key: metadata[key] for key in TRACE_KEYS if key in metadata}
     if name == LEDGER_SCHEMA:
-        return Frame(LedgerBatch(batch), number, trace)
+        return Frame(LedgerBatch(batch), number, trace, has_schema=schema is None)
     event_type = getattr(message, "event_type", "") or getattr(message, "type", "") or metadata.get("event-type", "")
     first = plain.cursor_from_text(metadata.get("first-cursor"))
     last = plain.cursor_from_text(metadata.get("last-cursor"))
-    return Frame(EventBatch(batch, event_type=event_type or None, first_cursor=first, last_cursor=last), number, trace)
+    events = EventBatch(batch, event_type=event_type or None, first_cursor=first, last_cursor=last)
+    return Frame(events, number, trace, has_schema=schema is None)
 
 
 def _row_to_wire(envelope: Envelope, row: RawLedger | Event) -> Any:

@@ -10,14 +10,27 @@ from typing import Any, NamedTuple, Protocol
 
 from flowctl_aio.batches import Batch
 from flowctl_aio.codec.arrow import NO_COMPRESSION
-from flowctl_aio.codec.envelope import End, Envelope, Received, decode, encode_end, encode_frame, encode_rows
+from flowctl_aio.codec.envelope import (
+    End,
+    Envelope,
+    Frame,
+    Known,
+    Received,
+    decode,
+    encode_end,
+    encode_frame,
+    encode_rest,
+    encode_rows,
+)
 from flowctl_aio.codec.split import split
 from flowctl_aio.config import FlowctlConfig
 from flowctl_aio.observe.tracing import Carrier
-from flowctl_aio.streams.handshake import ARROW, COMPRESSION, END_MARKER, Offer
+from flowctl_aio.streams.handshake import ARROW, COMPRESSION, END_MARKER, SCHEMA_ONCE, Offer
 
 # The envelope and the IPC framing around a batch that is itself within the limit.
 FRAMING_BYTES = 64 * 1024
+# Up to which size of its buffers a batch is small: above it, its schema is a small part of the message.
+SMALL_BYTES = 16 * 1024
 
 
 class Message(NamedTuple):
@@ -88,6 +101,9 @@ class PlainEncoder:
 class FrameEncoder:
     """A batch a message, as Arrow, cut down to the target size.
 
+    Args:
+        schema_once: whether small batches do without the schema that the last frame had.
+
     Attributes:
         number: of the next frame.
     """
@@ -102,24 +118,40 @@ class FrameEncoder:
         limit: int,
         marks_ends: bool,
         compression: str = NO_COMPRESSION,
+        schema_once: bool = False,
     ) -> None:
         self._envelope, self._limit, self._marks_ends = envelope, limit, marks_ends
-        self._compression = compression
+        self._compression, self._schema_once = compression, schema_once and compression == NO_COMPRESSION
+        self._known: Known | None = None
         self._target = min(target, limit - FRAMING_BYTES)
         self.number = 0
 
     def encode(self, batch: Batch, trace: Carrier) -> Iterator[Message]:
         for part in split(batch, target=self._target, limit=self._limit):
-            data = encode_frame(
-                self._envelope,
-                part,
-                number=self.number,
-                limit=self._limit,
-                trace=trace,
-                compression=self._compression,
-            )
+            data = self._rest(part, trace) or self._whole(part, trace)
             self.number += 1
             yield Message(data, len(part))
+
+    def _rest(self, part: Batch, trace: Carrier) -> bytes | None:
+        known, rows = self._known, part.record_batch
+        if known is None or rows.get_total_buffer_size() > SMALL_BYTES:
+            return None
+        if not rows.schema.equals(known.schema, check_metadata=True):
+            return None
+        return encode_rest(self._envelope, part, number=self.number, known=known, trace=trace)
+
+    def _whole(self, part: Batch, trace: Carrier) -> bytes:
+        data = encode_frame(
+            self._envelope,
+            part,
+            number=self.number,
+            limit=self._limit,
+            trace=trace,
+            compression=self._compression,
+        )
+        if self._schema_once:
+            self._known = Known(self.number, part.schema)
+        return data
 
     def encode_end(self, end: End) -> bytes | None:
         return encode_end(self._envelope, end) if self._marks_ends else None
@@ -133,9 +165,13 @@ class WireDecoder:
 
     def __init__(self, envelope: Envelope, *, limit: int) -> None:
         self._envelope, self._limit = envelope, limit
+        self._known: Known | None = None
 
     def decode(self, data: bytes) -> Received:
-        return decode(self._envelope, data, limit=self._limit)
+        received = decode(self._envelope, data, limit=self._limit, known=self._known)
+        if isinstance(received, Frame) and received.has_schema and received.number is not None:
+            self._known = Known(received.number, received.batch.schema)
+        return received
 
 
 def encoder_for(envelope: Envelope, peer: Offer, config: FlowctlConfig) -> Encoder:
@@ -149,6 +185,7 @@ def encoder_for(envelope: Envelope, peer: Offer, config: FlowctlConfig) -> Encod
             limit=limit,
             marks_ends=marks_ends,
             compression=config.compression if COMPRESSION in peer.capabilities else NO_COMPRESSION,
+            schema_once=SCHEMA_ONCE in peer.capabilities,
         )
     return PlainEncoder(envelope, limit=min(limit, config.stranger_message_bytes), marks_ends=marks_ends)
 

@@ -30,7 +30,8 @@ END_MARKER = "end-marker"
 CREDITS = "credits"
 COMPRESSION = "compression"
 SHARED_MEMORY = "shared-memory"
-CAPABILITIES = frozenset({ARROW, END_MARKER, CREDITS, COMPRESSION, SHARED_MEMORY})
+SCHEMA_ONCE = "schema-once"
+CAPABILITIES = frozenset({ARROW, END_MARKER, CREDITS, COMPRESSION, SHARED_MEMORY, SCHEMA_ONCE})
 # What goes with a capability travels under a key of its own, such as `flowctl-aio-credits`.
 RING = "ring"  # what the peer must know to use our shared memory, for one stream; a secret
 FACTS = frozenset({RING})
@@ -77,7 +78,7 @@ LEAST = Offer(frozenset({ARROW, END_MARKER}))
 
 def own_offer(config: FlowctlConfig) -> Offer:
     """What we can do, under these settings."""
-    wished = {CREDITS: True, COMPRESSION: UNPACKS_ALL, SHARED_MEMORY: shares_memory(config)}
+    wished = {CREDITS: True, SCHEMA_ONCE: True, COMPRESSION: UNPACKS_ALL, SHARED_MEMORY: shares_memory(config)}
     return Offer(LEAST.capabilities | {name for name, is_there in wished.items() if is_there})
 
 

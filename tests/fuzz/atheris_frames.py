@@ -23,7 +23,7 @@ with atheris.instrument_imports(include=["flowctl_aio.codec", "flowctl_aio.batch
 
 from tests.codec.frames import LIMIT, with_payload
 
-from .frames import believable, seeds, splits_alike
+from .frames import KNOWN, believable, seeds, splits_alike
 from .mutations import mutated, refielded, rewired, varint
 
 ENVELOPES = tuple(Envelope)
@@ -44,7 +44,7 @@ def read_envelope(envelope, data):
 
 def outcome(envelope, data):
     try:
-        return decode(envelope, data, limit=LIMIT)
+        return decode(envelope, data, limit=LIMIT, known=KNOWN)
     except CodecError:
         return None
 

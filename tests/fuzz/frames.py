@@ -18,7 +18,17 @@ from google.protobuf.message import DecodeError
 
 from flowctl_aio.batches import LedgerBatch
 from flowctl_aio.codec import arrow
-from flowctl_aio.codec.envelope import End, Envelope, Frame, decode, encode_end, encode_frame, encode_rows
+from flowctl_aio.codec.envelope import (
+    End,
+    Envelope,
+    Frame,
+    Known,
+    decode,
+    encode_end,
+    encode_frame,
+    encode_rest,
+    encode_rows,
+)
 from flowctl_aio.codec.protobuf import SPLIT_ABOVE, split_payload
 from flowctl_aio.errors import CodecError
 from flowctl_aio.types import RawLedger
@@ -32,6 +42,8 @@ LARGE = LedgerBatch.from_ledgers(
 )
 LONG_ROW = LedgerBatch.from_ledgers([RawLedger(9, b"x" * 20_000)])
 MANY = transfers([(f"ASSET{row}", row) for row in range(1500)], event_type="t")
+# What the frame before a frame without its schema had.
+KNOWN = Known(0, EVENTS.schema)
 # Longest time that one case may take, in seconds.
 CASE_LIMIT = 5.0
 
@@ -42,6 +54,7 @@ def seeds():
         yield envelope, encode_end(envelope, End(1, 2))
         for batch in (LEDGERS, EVENTS, TYPED, LARGE, MANY):
             yield envelope, encode_frame(envelope, batch, number=0, limit=LIMIT)
+        yield envelope, encode_rest(envelope, EVENTS, number=1, known=KNOWN)
         for batch in (LEDGERS, LONG_ROW):
             yield envelope, next(encode_rows(envelope, batch, limit=LIMIT))
 
@@ -108,7 +121,7 @@ def run(cases, seed, *, before_each=lambda: None):
         tally["known"] += is_known(envelope, data)
         start = time.perf_counter()
         try:
-            received = decode(envelope, data, limit=LIMIT)
+            received = decode(envelope, data, limit=LIMIT, known=KNOWN)
         except CodecError:
             tally["errors"] += 1
         except Exception as error:  # noqa: BLE001 - what is looked for

@@ -203,6 +203,6 @@ async def test_the_ping_of_our_server_offers_what_we_can_do(serve):
     async with grpc.aio.insecure_channel(session.endpoint) as channel:
         call = wire.EventSinkStub(channel).Ping(wire.Empty())
         await call
-        assert ("flowctl-aio", "arrow,compression,credits,end-marker,shared-memory") in tuple(
+        assert ("flowctl-aio", "arrow,compression,credits,end-marker,schema-once,shared-memory") in tuple(
             await call.initial_metadata()
         )
