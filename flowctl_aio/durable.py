@@ -1,4 +1,4 @@
-"""Write a small file so that its readers find the old content or the new one, never a part, also after a crash."""
+"""What has to outlive a crash: a small file whose readers find the old content or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -39,6 +39,15 @@ async def write_durably(path: Path, content: bytes) -> None:
         raise
 
 
+def sync(path: Path) -> None:
+    """Has a file's bytes, or a folder's names, on the disk when it returns."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 async def read_bounded(path: Path, limit: int) -> bytes | None:
     """The content of `path`, None if there is no such file; at most `limit` bytes and one more.
 
@@ -61,11 +70,7 @@ def _write(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name, too, has to outlive a crash
-    finally:
-        os.close(folder)
+    sync(path.parent)  # the new name, too, has to outlive a crash
 
 
 def _read(path: Path, limit: int) -> bytes | None:
