@@ -4,7 +4,8 @@
 
 Both ways carry the same record batches from one process to another on this machine, in turns, hand them over as
 record batches, and look at the first and the last byte of each of their buffers. `ratio` is bytes per second through
-the SDK with its shared memory over Flight, which has none; `inline` is the SDK with its shared memory off.
+the SDK with its shared memory, tuned by `tune_malloc()` as the command line runs it, over Flight as it comes, which has
+no shared memory; `same_setting` is over Flight tuned. `inline` is the SDK with its shared memory off.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from flowctl_aio.transport.malloc import tune_malloc
 MIB = 1024 * 1024
 # Ledgers in a batch, by the size of the message.
 SIZES = {"0.4MiB": 4, "1MiB": 10, "4MiB": 40, "16MiB": 160}
-SIDES = ("shared", "inline", "flight")
+SIDES = ("shared", "inline", "flight", "flight-tuned")
 
 
 def config(side: str) -> FlowctlConfig:
@@ -82,10 +83,11 @@ async def read_flight(address: str) -> None:
 
 def work(worker: str, address: str) -> Any:
     """What a worker runs."""
-    side, _, end = worker.partition("-")
-    if side == "flight":
+    side, _, end = worker.rpartition("-")
+    if side != "flight" and not tune_malloc():
+        raise RuntimeError("the tuned sides need glibc")
+    if side.startswith("flight"):
         return serve_flight() if end == "server" else read_flight(address)
-    tune_malloc()  # as the command line does; with shared memory nothing is left to tune
     return serve_sdk(side) if end == "server" else read_sdk(side, address)
 
 
@@ -102,10 +104,15 @@ def main() -> None:
 def compare(sizes: list[str], *, rounds: int, seconds: float) -> None:
     with open_pairs("benchmarks.shared", SIDES) as clients:
         rates = {size: alternate(clients, rounds, seconds=seconds, ledgers=SIZES[size]) for size in sizes}
+
+    def ratios(ours: str, peer: str) -> dict[str, float]:
+        return {size: round(rate[ours] / rate[peer], 2) for size, rate in rates.items()}
+
     report(
         "shared",
-        {size: round(rate["shared"] / rate["flight"], 2) for size, rate in rates.items()},
-        inline={size: round(rate["inline"] / rate["flight"], 2) for size, rate in rates.items()},
+        ratios("shared", "flight"),
+        same_setting=ratios("shared", "flight-tuned"),
+        inline=ratios("inline", "flight"),
         mb_per_second={side: {size: round(rate[side]) for size, rate in rates.items()} for side in SIDES},
         ledger_bytes=LEDGER_BYTES,
         rounds=rounds,

@@ -13,6 +13,7 @@ import secrets
 import struct
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from flowctl_aio.errors import FrameCorruptError
@@ -25,6 +26,8 @@ _MAGIC = b"flowring"
 # Memory is asked for in steps: a stream of a few batches takes no more than it needs.
 STEP = 1024 * 1024
 MAX_RING = 2**40
+# Makes all pages of a part in one go, which takes half the time. Python has no name for it. Source: madvise(2).
+_POPULATE_WRITE = 23
 
 
 class LentRing:
@@ -168,6 +171,8 @@ class BorrowedRing:
                 os.posix_fallocate(self._file, self._reserved, wanted - self._reserved)
             except OSError:
                 return False
+            with suppress(OSError, ValueError):  # an older kernel makes each page when it is first written to
+                self._map.madvise(_POPULATE_WRITE, self._reserved, wanted - self._reserved)
             self._reserved = wanted
         return True
 
