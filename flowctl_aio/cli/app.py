@@ -76,6 +76,8 @@ def _verdict(error: BaseException) -> tuple[str, int]:
         return str(error), error.code if error.code in (1, 2) else 1
     if isinstance(error, PeerError) and error.details:
         return error.details, 1
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}", 1
     return str(error) or type(error).__name__, 1
 
 
