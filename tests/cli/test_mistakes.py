@@ -30,6 +30,7 @@ MISTAKES = {
     "passthrough --accept-tokens-file=/nowhere/tokens": "/nowhere/tokens",
     "passthrough --watch-parent=perhaps": "perhaps",
     "processor --network=atlantis": "atlantis",
+    "processor --network=testnet --processes=1000000": "1000000",
     "processor --kind=payment": "payment",
     "processor --on-bad-ledger=skip": "skip",
     "processor --on-bad-ledger=quarantine": "quarantine folder",
