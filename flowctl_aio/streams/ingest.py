@@ -205,6 +205,7 @@ def ack_from_wire(raw: bytes, peer: Peer, writer: BatchWriter, tally: EpochTally
         batches=writer.batches if batches is None else batches,
         rows=writer.rows if rows is None else rows,
         failed=failed or 0,
+        errors=(message.error,) if message.error else (),
         metadata=metadata,
         first_cursor=tally.first,
         last_cursor=tally.last,
