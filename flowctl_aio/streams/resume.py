@@ -138,6 +138,7 @@ class ResumingStream:
         self._lost_at = self._next_at = 0.0
         self._end: Exception | None = None
         self._is_exact, self._is_whole = True, False
+        self._asking = anyio.Lock()  # two who ask at once would open two streams, and have their rows twice
 
     async def __aenter__(self) -> Self:
         return self
@@ -151,7 +152,7 @@ class ResumingStream:
         return self
 
     async def __anext__(self) -> Batch:
-        """The next batch; waits while the peer is away.
+        """The next batch; waits while the peer is away. Of several tasks that ask, each batch goes to one.
 
         Raises:
             PeerUnavailableError, StreamTruncatedError: if it stays away for `reconnect_timeout` seconds, or gave
@@ -160,17 +161,18 @@ class ResumingStream:
 
         Cancellation: loses nothing; the stream goes on with the next call.
         """
-        while not self._ready:
-            if self._end is not None:
-                raise self._end
-            try:
-                await self._fill()
-            except (PeerUnavailableError, StreamTruncatedError) as error:
-                await self._lose(error)
-            except Exception as error:
-                await self.aclose(error)
-                raise
-        batch = self._ready.popleft()
+        async with self._asking:
+            while not self._ready:
+                if self._end is not None:
+                    raise self._end
+                try:
+                    await self._fill()
+                except (PeerUnavailableError, StreamTruncatedError) as error:
+                    await self._lose(error)
+                except Exception as error:
+                    await self.aclose(error)
+                    raise
+            batch = self._ready.popleft()
         if batch.last_cursor is not None and (self.cursor is None or batch.last_cursor > self.cursor):
             self.cursor = batch.last_cursor
         self.batches += 1
