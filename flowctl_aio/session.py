@@ -31,7 +31,7 @@ from flowctl_aio.streams.resume import Resume
 from flowctl_aio.streams.sink import SinkClient
 from flowctl_aio.streams.source import SourceClient
 from flowctl_aio.transport.trunk import PoolStats
-from flowctl_aio.types import Dialect, Health, ServiceInfo
+from flowctl_aio.types import Dialect, Health, ServiceInfo, ServiceType
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,7 @@ class FlowctlSession(Inquiry):
 
     @property
     def state(self) -> State:
+        """Where it stands towards its control plane; IDLE until it is entered."""
         return self._life.lifecycle.state
 
     @property
@@ -340,5 +341,7 @@ def _introduced(info: ServiceInfo, config: FlowctlConfig) -> ServiceInfo:
     component_id = config.component_id or info.component_id
     if not component_id:
         raise ConfigError("a service needs a component_id")
+    if not isinstance(info.service_type, ServiceType):
+        raise UsageError(f"the service_type of {component_id} is a ServiceType, not {info.service_type!r}")
     instance = f"{os.getpid()}@{socket.gethostname()}-{secrets.token_hex(4)}"
     return replace(info, component_id=component_id, metadata={INSTANCE_ID_KEY: instance, **info.metadata})

@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from flowctl_aio import FlowctlConfig, FlowctlSession
+from flowctl_aio import FlowctlConfig, FlowctlSession, ServiceInfo
 from flowctl_aio.control.lifecycle import State
 from flowctl_aio.errors import ConfigError, RegistrationError, UsageError
 from flowctl_aio.streams.handshake import Role, meet
@@ -118,6 +118,12 @@ async def test_entering_that_is_cancelled_leaves_nothing(plane, config, until):
     with anyio.fail_after(5):
         await plane.wait_until(lambda: ids(plane) == [])
     await until(lambda: tasks() <= before)
+
+
+@pytest.mark.parametrize("kind", ["source", 1, None])
+async def test_a_service_of_no_known_kind_is_named(kind):
+    with pytest.raises(UsageError, match=f"the service_type of odd is a ServiceType, not {kind!r}"):
+        FlowctlSession(ServiceInfo("odd", kind))
 
 
 async def test_a_session_is_used_once(plane, config):
