@@ -51,6 +51,7 @@ class DeadLetter:
 
     @property
     def cursor(self) -> Cursor | None:
+        """Where in the ledger stream the event belongs; None if it does not say."""
         return plain.cursor_from_text(self.context.get("cursor"))
 
     def event(self) -> Event | RawLedger:
