@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from flowctl_aio import FlowctlConfig, FlowctlSession, ServiceInfo
+from flowctl_aio import FlowctlConfig, FlowctlSession, ServiceInfo, ServiceType
 from flowctl_aio.control.lifecycle import State
 from flowctl_aio.errors import ConfigError, RegistrationError, UsageError
 from flowctl_aio.streams.handshake import Role, meet
@@ -94,6 +94,35 @@ async def test_a_lifespan_that_fails_comes_out_of_entering_as_itself(plane, conf
         async with FlowctlSession(Failing(), config):
             pytest.fail("entered")
     assert is_uncancelled()
+
+
+async def test_a_lifespan_without_its_decorator_is_named(config):
+    class Undecorated(Numbers):
+        async def lifespan(self):
+            yield
+
+    with pytest.raises(UsageError, match="lifespan of Undecorated is an async context manager"):
+        async with FlowctlSession(Undecorated(), config):
+            pytest.fail("entered")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("outputs", "a.B", "the outputs of Odd are a list of event types, not 'a.B'"),
+        ("inputs", ["a.B", 5], r"the inputs of Odd are a list of event types, not \['a.B', 5\]"),
+        ("max_inflight", "16", "the max_inflight of Odd is a number of batches, not '16'"),
+    ],
+)
+async def test_what_a_component_says_wrongly_of_itself_is_named(name, value, said):
+    odd = type("Odd", (Numbers,), {name: value})
+    with pytest.raises(ConfigError, match=said):
+        FlowctlSession(odd())
+
+
+async def test_event_types_of_a_service_that_are_one_text_are_named():
+    with pytest.raises(ConfigError, match="the event types of odd are a list"):
+        FlowctlSession(ServiceInfo("odd", ServiceType.SINK, input_event_types="a.B"))
 
 
 async def test_a_lifespan_that_is_cancelled_out_of_nowhere_is_an_error_of_entering(plane, config):
