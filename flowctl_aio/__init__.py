@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from flowctl_aio.security import Admission as Admission
     from flowctl_aio.security import ServerTls as ServerTls
     from flowctl_aio.serving.dead_letters import DeadLetter as DeadLetter
+    from flowctl_aio.serving.dead_letters import letter_from_event as letter_from_event
     from flowctl_aio.serving.dead_letters import read_dead_letters as read_dead_letters
     from flowctl_aio.session import FlowctlSession as FlowctlSession
     from flowctl_aio.streams.acks import Acks as Acks
@@ -111,6 +112,7 @@ _HOMES = {
     "State": "control.lifecycle",
     "StreamRequest": "types",
     "VerificationError": "control.records.chunks",
+    "letter_from_event": "serving.dead_letters",
     "read_dead_letters": "serving.dead_letters",
     "rows_behind": "streams.behind",
     "tune_malloc": "transport.malloc",
