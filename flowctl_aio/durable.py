@@ -50,6 +50,15 @@ async def read_bounded(path: Path, limit: int) -> bytes | None:
     return await anyio.to_thread.run_sync(_read, path, limit)
 
 
+def sync(path: Path) -> None:
+    """Have a file's bytes, or a folder's names, on the disk. Blocks."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _write(path: Path, content: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
@@ -61,11 +70,7 @@ def _write(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name, too, has to outlive a crash
-    finally:
-        os.close(folder)
+    sync(path.parent)  # the new name, too, has to outlive a crash
 
 
 def _read(path: Path, limit: int) -> bytes | None:

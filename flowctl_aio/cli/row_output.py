@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from cyclopts import Parameter
 
+from flowctl_aio.durable import sync
 from flowctl_aio.errors import ConfigError
 
 T = TypeVar("T")
@@ -226,6 +227,7 @@ def _open_bytes(path: Path | None) -> Iterator[_Named]:
             named.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        sync(path.parent)
     except BaseException:
         part.unlink(missing_ok=True)
         raise

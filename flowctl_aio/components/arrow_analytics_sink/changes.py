@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from flowctl_aio.durable import sync
 from flowctl_aio.errors import ConfigError
 
 from .names import RECORD, TEMPORARY, DataFile, is_own, new_name, parse_data_path
-from .parts import sync
 
 
 @dataclass(frozen=True, slots=True)

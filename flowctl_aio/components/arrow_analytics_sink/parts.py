@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flowctl_aio import __version__
+from flowctl_aio.durable import sync
 
 from .columns import Columns, ledgers_of
 from .names import TEMPORARY, DataFile, new_name
@@ -125,12 +125,3 @@ def merge_parts(parts: Sequence[Part], out: Path, options: ParquetOptions) -> Pa
         merged.discard()
         raise
     return merged
-
-
-def sync(path: Path) -> None:
-    """Has a file's bytes, or a folder's names, on the disk when it returns."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,6 +10,7 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
+from flowctl_aio.durable import sync
 from flowctl_aio.errors import LedgerDecodeError
 
 MOST_LEDGERS = 1000
@@ -40,7 +41,7 @@ class Quarantine:
             # The ledger last: where it is, its reason is.
             _write(path.with_suffix(".reason"), facts.encode())
             _write(path, xdr)
-            _sync(self.folder)
+            sync(self.folder)
         except OSError as problem:
             raise _lost(error, f"cannot be quarantined: {problem}") from problem
         except _FullError as problem:
@@ -79,12 +80,3 @@ def _write(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
-
-
-def _sync(folder: Path) -> None:
-    """Makes the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flowctl_aio.durable import sync
 from flowctl_aio.errors import DeadLetterError
 from flowctl_aio.serving.dead_letters.letter import DeadLetter
 
@@ -43,7 +44,7 @@ def write_lines(path: Path, letters: Sequence[DeadLetter]) -> None:
             raise OSError(f"only {written} of {len(data)} bytes could be written")
         os.fsync(file.fileno())
     if is_new:
-        _sync(path.parent)
+        sync(path.parent)
 
 
 def write_part(folder: Path, letters: Sequence[DeadLetter]) -> None:
@@ -81,7 +82,7 @@ def write_part(folder: Path, letters: Sequence[DeadLetter]) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    _sync(folder)
+    sync(folder)
 
 
 def read_dead_letters(path: str | Path) -> Iterator[DeadLetter]:
@@ -148,12 +149,3 @@ def _read_part(path: Path) -> Iterator[DeadLetter]:
         for batch in file.iter_batches(batch_size=100, columns=list(FIELDS)):
             for row in batch.to_pylist():
                 yield DeadLetter(**{**row, "context": dict(row["context"])})
-
-
-def _sync(folder: Path) -> None:
-    """Make a name in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
