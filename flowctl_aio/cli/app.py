@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError
 
 from flowctl_aio import __version__
 from flowctl_aio.cli.children import ChildError
+from flowctl_aio.cli.signals import TerminatedError
 from flowctl_aio.errors import ConfigError, FlowctlError, PeerError
 from flowctl_aio.owner import lone
 
@@ -20,6 +21,8 @@ app = App(
     version=__version__,
     help_format="plaintext",
     result_action="return_value",
+    # It would call sys.exit, past the one way out that is safe at any moment; see `cli._leave`.
+    suppress_keyboard_interrupt=False,
 )
 VERBS = {
     "demo": "Run the whole pipeline on this machine.",
@@ -57,6 +60,8 @@ def run(arguments: Sequence[str]) -> int:
         return fail(str(error), 2)
     except KeyboardInterrupt:
         return 130
+    except TerminatedError:
+        return 143
     except BrokenPipeError:
         # Whoever was reading has seen enough, and Python must not try to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
