@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -55,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        return fail(str(error), 2)
+        return fail(_without_types(str(error)), 2)
     except ConfigError as error:
         return fail(str(error), 2)
     except KeyboardInterrupt:
@@ -71,6 +72,11 @@ def run(arguments: Sequence[str]) -> int:
     except (FlowctlError, OSError, ExceptionGroup) as error:
         return fail(*_verdict(lone(error)))
     return code if isinstance(code, int) else 0
+
+
+def _without_types(text: str) -> str:
+    """`int|Literal[latest]|None` → `int or latest`."""
+    return re.sub(r"(?<=\w)\|(?=\w)", " or ", re.sub(r"Literal\[([^\]]*)\]", r"\1", text.replace("|None", "")))
 
 
 def _verdict(error: BaseException) -> tuple[str, int]:

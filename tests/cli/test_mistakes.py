@@ -48,7 +48,7 @@ MISTAKES = {
     "transfers --files=/nowhere": "--network",
     "transfers --files=/nowhere --network=atlantis": "atlantis",
     "transfers --from=9 --to=8": "9 to 8",
-    "transfers --from=newest": "--from",
+    "transfers --from=newest": '--from: unable to convert "newest" into int or latest.',
     "transfers --from=latest": "no latest ledger",
     "transfers --lake=x --from=9": "--from=latest",
     "transfers --format=csv": "csv",
