@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 GEN := .venv-gen/bin
+BENCHMARKS := events ledgers shared latency local memory tuning token_transfers processes heartbeat plane
 
 .PHONY: demo test lint types floors check-generated generate benchmarks clean
 
@@ -29,11 +30,7 @@ generate: .venv-gen/ready
 	$(GEN)/python protos/generate.py
 
 benchmarks: .venv/ready
-	$(BIN)/python -m benchmarks.events --quick
-	$(BIN)/python -m benchmarks.ledgers --quick
-	$(BIN)/python -m benchmarks.latency --quick
-	$(BIN)/python -m benchmarks.heartbeat --quick
-	$(BIN)/python -m benchmarks.plane --quick
+	set -e; for one in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$one --quick; done
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "flowctl_aio needs Python 3.11 or newer")'

@@ -1,1 +1,1 @@
-"""How fast the SDK moves data, as ratios measured in one run: `benchmarks.events`, `benchmarks.ledgers`."""
+"""How fast the SDK moves data and keeps services known, as ratios measured in one run; see docs/benchmarks.md."""

@@ -120,7 +120,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     # That no control plane is there is as it should be.
     logging.disable(logging.WARNING)
     options = argparse.ArgumentParser(description=description)
-    options.add_argument("--quick", action="store_true", help="fewer and shorter rounds: done within 40 seconds")
+    options.add_argument("--quick", action="store_true", help="fewer and shorter rounds: done within two minutes")
     options.add_argument("--worker", help=argparse.SUPPRESS)
     options.add_argument("--address", default="", help=argparse.SUPPRESS)
     return options

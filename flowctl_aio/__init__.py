@@ -36,13 +36,18 @@ if TYPE_CHECKING:
     from flowctl_aio.security import Admission as Admission
     from flowctl_aio.security import ServerTls as ServerTls
     from flowctl_aio.serving.dead_letters import DeadLetter as DeadLetter
+    from flowctl_aio.serving.dead_letters import letter_from_event as letter_from_event
     from flowctl_aio.serving.dead_letters import read_dead_letters as read_dead_letters
     from flowctl_aio.session import FlowctlSession as FlowctlSession
     from flowctl_aio.streams.acks import Acks as Acks
     from flowctl_aio.streams.behind import rows_behind as rows_behind
+    from flowctl_aio.streams.processor import ProcessorClient as ProcessorClient
     from flowctl_aio.streams.resume import Checkpoint as Checkpoint
     from flowctl_aio.streams.resume import ResumingStream as ResumingStream
+    from flowctl_aio.streams.sink import SinkClient as SinkClient
+    from flowctl_aio.streams.source import SourceClient as SourceClient
     from flowctl_aio.streams.source import SourceState as SourceState
+    from flowctl_aio.streams.stream import BatchStream as BatchStream
     from flowctl_aio.transport.malloc import tune_malloc as tune_malloc
     from flowctl_aio.transport.trunk import PoolStats as PoolStats
     from flowctl_aio.types import Ack as Ack
@@ -66,6 +71,7 @@ _HOMES = {
     "Admission": "security",
     "BadEventsError": "errors",
     "Batch": "batches",
+    "BatchStream": "streams.stream",
     "Changed": "control.discovery.changes",
     "Checkpoint": "streams.resume",
     "Cursor": "types",
@@ -87,6 +93,7 @@ _HOMES = {
     "Pipeline": "pipeline",
     "PoolStats": "transport.trunk",
     "Processor": "component",
+    "ProcessorClient": "streams.processor",
     "Progress": "pipeline",
     "RawLedger": "types",
     "Removed": "control.discovery.changes",
@@ -96,13 +103,16 @@ _HOMES = {
     "ServiceStatus": "types",
     "ServiceType": "types",
     "Sink": "component",
+    "SinkClient": "streams.sink",
     "Snapshot": "control.discovery.watch",
     "Source": "component",
     "SourceCheckpoint": "pipeline",
+    "SourceClient": "streams.source",
     "SourceState": "streams.source",
     "State": "control.lifecycle",
     "StreamRequest": "types",
     "VerificationError": "control.records.chunks",
+    "letter_from_event": "serving.dead_letters",
     "read_dead_letters": "serving.dead_letters",
     "rows_behind": "streams.behind",
     "tune_malloc": "transport.malloc",

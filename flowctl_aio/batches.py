@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from flowctl_aio.errors import CodecError, SchemaMismatchError
+from flowctl_aio.errors import CodecError, SchemaMismatchError, UsageError
 from flowctl_aio.types import NOTHING, Cursor, Event, RawLedger
 
 if TYPE_CHECKING:
@@ -141,18 +141,26 @@ class LedgerBatch(_Batch):
 
     @classmethod
     def from_ledgers(cls, ledgers: Iterable[RawLedger]) -> LedgerBatch:
-        """Copy values into a batch, in the order in which they come."""
+        """Copy values into a batch, in the order in which they come.
+
+        Raises:
+            UsageError: if one is no RawLedger.
+            CodecError: if a value does not go into its column; row and column are named.
+        """
         import pyarrow as pa
 
         rows = list(ledgers)
         schema = ledger_schema()
-        columns: list[list[Any]] = [
-            [row.sequence for row in rows],
-            [row.closed_at for row in rows],
-            [row.network for row in rows],
-            [row.xdr for row in rows],
-            [list(row.metadata.items()) for row in rows],
-        ]
+        try:
+            columns: list[list[Any]] = [
+                [row.sequence for row in rows],
+                [row.closed_at for row in rows],
+                [row.network for row in rows],
+                [row.xdr for row in rows],
+                [list(row.metadata.items()) for row in rows],
+            ]
+        except AttributeError as error:
+            raise _no_row(rows, RawLedger) from error
         return cls(pa.record_batch(_arrays(columns, schema), schema=schema))
 
     def __iter__(self) -> Iterator[RawLedger]:
@@ -211,23 +219,31 @@ class EventBatch(_Batch):
 
     @classmethod
     def from_events(cls, events: Iterable[Event]) -> EventBatch:
-        """Copy values into a generic batch, in the order in which they come."""
+        """Copy values into a generic batch, in the order in which they come.
+
+        Raises:
+            UsageError: if one is no Event.
+            CodecError: if a value does not go into its column; row and column are named.
+        """
         import pyarrow as pa
 
         rows = list(events)
         schema = event_schema()
-        columns: list[list[Any]] = [
-            [row.event_type for row in rows],
-            [row.payload for row in rows],
-            [row.id for row in rows],
-            [row.schema_version for row in rows],
-            [row.timestamp for row in rows],
-            [list(row.metadata.items()) for row in rows],
-            [row.content_type for row in rows],
-            [row.source for row in rows],
-            [row.cursor and row.cursor.sequence for row in rows],
-            [row.cursor and row.cursor.index for row in rows],
-        ]
+        try:
+            columns: list[list[Any]] = [
+                [row.event_type for row in rows],
+                [row.payload for row in rows],
+                [row.id for row in rows],
+                [row.schema_version for row in rows],
+                [row.timestamp for row in rows],
+                [list(row.metadata.items()) for row in rows],
+                [row.content_type for row in rows],
+                [row.source for row in rows],
+                [row.cursor and row.cursor.sequence for row in rows],
+                [row.cursor and row.cursor.index for row in rows],
+            ]
+        except AttributeError as error:
+            raise _no_row(rows, Event) from error
         return cls(pa.record_batch(_arrays(columns, schema), schema=schema))
 
     def __iter__(self) -> Iterator[Event]:
@@ -312,7 +328,47 @@ def _as_record_batch(value: Any) -> pa.RecordBatch:
 def _arrays(columns: list[list[Any]], schema: pa.Schema) -> list[pa.Array]:
     import pyarrow as pa
 
-    return [pa.array(values, type=field.type) for values, field in zip(columns, schema, strict=True)]
+    arrays = []
+    for values, field in zip(columns, schema, strict=True):
+        try:
+            arrays.append(pa.array(values, type=field.type))
+        except _UNFIT as error:
+            raise _unfit(values, field) from error
+    return arrays
+
+
+# What pyarrow says of a value that does not go into its column; its own errors are among them.
+_UNFIT = (ArithmeticError, AttributeError, TypeError, ValueError)
+
+
+def _unfit(values: list[Any], field: pa.Field) -> CodecError:
+    """Which of the values it is; all of them are tried again, one by one, for Arrow does not tell."""
+    import pyarrow as pa
+
+    for row, value in enumerate(values):
+        try:
+            pa.array([value], type=field.type)
+        except _UNFIT:
+            if pa.types.is_map(field.type):
+                return CodecError(f"the {field.name} of row {row} has what is no text")
+            # A text may be secret, a number tells what is wrong with it.
+            found = repr(value) if isinstance(value, int) else type(value).__name__
+            return CodecError(f"the {field.name} of row {row} is {found}, which is no {field.type}")
+    return CodecError(f"the column {field.name} is too long for one batch")
+
+
+def _no_row(rows: list[Any], kind: type[RawLedger | Event]) -> UsageError:
+    """Which of them cannot be one."""
+    for number, row in enumerate(rows):
+        if not isinstance(row, kind):
+            return UsageError(f"row {number} is {type(row).__name__}, not {kind.__name__}")
+        metadata: Any = row.metadata
+        if not isinstance(metadata, Mapping):
+            return UsageError(f"the metadata of row {number} is {type(metadata).__name__}, not texts by name")
+        cursor: Any = getattr(row, "cursor", None)
+        if not isinstance(cursor, Cursor | None):
+            return UsageError(f"the cursor of row {number} is {cursor!r}, not a Cursor")
+    return UsageError(f"a row lacks what a {kind.__name__} has")
 
 
 def _row_cursor(batch: pa.RecordBatch, row: int) -> Cursor | None:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from anyio import to_thread
 
 from flowctl_aio.batches import Batch, EventBatch, LedgerBatch
+from flowctl_aio.errors import ConfigError
 from flowctl_aio.types import NOTHING, Cursor, Health, ServiceInfo, ServiceType, StreamRequest
 
 # A processor may answer with nothing, one batch, some batches, or be an async generator of them.
@@ -45,9 +46,19 @@ class Component:
     metadata: Mapping[str, str] = NOTHING
 
     def info(self) -> ServiceInfo:
-        """What the component tells the control plane of itself; where it is served, the session adds."""
+        """What the component tells the control plane of itself; where it is served, the session adds.
+
+        Raises:
+            ConfigError: if event types are no list of texts, or `max_inflight` is no number.
+        """
+        name = type(self).__name__
+        for what, types in (("inputs", self.inputs), ("outputs", self.outputs)):
+            if isinstance(types, str) or not all(isinstance(one, str) for one in types):
+                raise ConfigError(f"the {what} of {name} are a list of event types, not {types!r}")
+        if not isinstance(self.max_inflight, int):
+            raise ConfigError(f"the max_inflight of {name} is a number of batches, not {self.max_inflight!r}")
         return ServiceInfo(
-            component_id=self.component_id or _kebab(type(self).__name__),
+            component_id=self.component_id or _kebab(name),
             service_type=self.service_type,
             input_event_types=tuple(self.inputs),
             output_event_types=tuple(self.outputs),

@@ -39,15 +39,6 @@ async def write_durably(path: Path, content: bytes) -> None:
         raise
 
 
-def sync(path: Path) -> None:
-    """Has a file's bytes, or a folder's names, on the disk when it returns."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 async def read_bounded(path: Path, limit: int) -> bytes | None:
     """The content of `path`, None if there is no such file; at most `limit` bytes and one more.
 
@@ -57,6 +48,15 @@ async def read_bounded(path: Path, limit: int) -> bytes | None:
     Cancellation: safe at any point.
     """
     return await anyio.to_thread.run_sync(_read, path, limit)
+
+
+def sync(path: Path) -> None:
+    """Have a file's bytes, or a folder's names, on the disk when it returns. Blocks."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -64,27 +64,33 @@ class Inquiry:
         wanted = (*event_types, *([event_type] if event_type else []))
         return await self._life.ask().discover(role, event_types=wanted, metadata=metadata, healthy_only=healthy_only)
 
-    async def upstream(self) -> list[Candidate]:
+    async def upstream(self, *, include_unhealthy: bool = False) -> list[Candidate]:
         """Who gives what this service takes, the healthiest first.
 
+        Args:
+            include_unhealthy: also those that are UNHEALTHY or STOPPING.
+
         Raises:
             ControlError: if the plane does not answer.
 
         Cancellation: safe at any point.
         """
-        return await self._life.ask().upstream(self._life.info)
+        return await self._life.ask().upstream(self._life.info, include_unhealthy=include_unhealthy)
 
-    async def downstream(self) -> list[Candidate]:
+    async def downstream(self, *, include_unhealthy: bool = False) -> list[Candidate]:
         """Who takes what this service gives, the healthiest first.
 
+        Args:
+            include_unhealthy: also those that are UNHEALTHY or STOPPING.
+
         Raises:
             ControlError: if the plane does not answer.
 
         Cancellation: safe at any point.
         """
-        return await self._life.ask().downstream(self._life.info)
+        return await self._life.ask().downstream(self._life.info, include_unhealthy=include_unhealthy)
 
-    def watch(self, *, interval: float | None = None, metrics: bool = False) -> Watch:
+    def watch(self, *, interval: float | None = None, metrics: bool = False, outages: bool = False) -> Watch:
         """What the plane knows, first as a snapshot, then as changes: `async for news in session.watch()`.
 
         It ends with the session.
@@ -92,9 +98,10 @@ class Inquiry:
         Args:
             interval: seconds between two looks; `watch_interval` if not given.
             metrics: whether new numbers are news.
+            outages: whether a plane that goes away, and comes back, is.
         """
         pause = self._life.config.watch_interval if interval is None else interval
-        watch = Watch(self._life.ask().list_services, interval=pause, metrics=metrics)
+        watch = Watch(self._life.ask().list_services, interval=pause, metrics=metrics, outages=outages)
         self._life.watches.add(watch)
         return watch
 

@@ -50,6 +50,8 @@ def instances_at(address: str | Sequence[str]) -> list[Instance]:
     Raises:
         ConfigError: if there is none, or one of them is malformed.
     """
+    if not isinstance(address, Iterable):
+        raise ConfigError(f"{address!r} is not an endpoint: give host:port as text")
     texts = address.split(",") if isinstance(address, str) else list(address)
     if not texts:
         raise ConfigError("the list of addresses is empty: give host:port")

@@ -120,7 +120,7 @@ class Life:
                 # First of all, so that whoever looks after the process sees it even if nothing else comes up.
                 self.pages = await stack.enter_async_context(self._open_pages())
                 if self.component is not None:
-                    await stack.enter_async_context(self.component.lifespan())
+                    await stack.enter_async_context(_lifespan_of(self.component))
                     await self._listen(stack, self.component)
                 await self._introduce(stack)
                 async with anyio.create_task_group() as self.tasks:
@@ -275,3 +275,12 @@ class Life:
         if self.config.on_component_error == "stop":
             self.fault = error
             self.stop.set()
+
+
+def _lifespan_of(component: Component) -> AbstractAsyncContextManager[Any]:
+    """What a component needs open; a generator without its decorator is the usual mistake."""
+    lifespan: Any = component.lifespan()
+    if not isinstance(lifespan, AbstractAsyncContextManager):
+        name, found = type(component).__name__, type(lifespan).__name__
+        raise UsageError(f"the lifespan of {name} is an async context manager (@asynccontextmanager), not {found}")
+    return lifespan

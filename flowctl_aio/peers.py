@@ -139,6 +139,8 @@ class Peers:
         on_ack: OnAck | None = None,
     ) -> AsyncIterator[SinkClient]:
         """The sink that takes what we give."""
+        if on_ack is not None and not callable(on_ack):
+            raise UsageError(f"on_ack is an async function of an acknowledgement, not {on_ack!r}")
         async with self._route(Role.SINK, address, dialect, self._info.output_event_types) as (route, peer):
             client = SinkClient(route, peer, self._config, limits=limits, on_ack=on_ack)
             route.moved = partial(setattr, client, "peer")
@@ -164,6 +166,8 @@ class Peers:
     ) -> AsyncIterator[tuple[Route, Peer]]:
         if self._error is not None:
             raise self._error
+        if not isinstance(dialect, Dialect | None):
+            raise UsageError(f"a dialect is one of {Dialect.V1}, {Dialect.CLASSIC} and None, not {dialect!r}")
         listed = () if address is None else self._dialled(address)
         service_type = ServiceType[role.name]
         # A service of the same kind as the peer, or one that names no event types, takes whatever there is.

@@ -20,7 +20,9 @@ logger = logging.getLogger(__name__)
 class MetricsProvider(Protocol):
     """Whoever has numbers to send with each heartbeat; `get_metrics` may also be a coroutine function."""
 
-    def get_metrics(self) -> Mapping[str, float]: ...
+    def get_metrics(self) -> Mapping[str, float]:
+        """The numbers by name; what is not finite is left out. Called in a thread, one call at a time."""
+        ...
 
 
 class AsyncMetricsProvider(Protocol):

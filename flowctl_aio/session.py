@@ -31,7 +31,7 @@ from flowctl_aio.streams.resume import Resume
 from flowctl_aio.streams.sink import SinkClient
 from flowctl_aio.streams.source import SourceClient
 from flowctl_aio.transport.trunk import PoolStats
-from flowctl_aio.types import Dialect, Health, ServiceInfo
+from flowctl_aio.types import Dialect, Health, ServiceInfo, ServiceType
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,7 @@ class FlowctlSession(Inquiry):
 
     @property
     def state(self) -> State:
+        """Where it stands towards its control plane; IDLE until it is entered."""
         return self._life.lifecycle.state
 
     @property
@@ -248,10 +249,12 @@ class FlowctlSession(Inquiry):
         If it fails, the block is cancelled and leaving it raises the failure.
 
         Raises:
-            UsageError: if the session is not open.
+            UsageError: if the session is not open, or `function` is no function, such as a coroutine that was made.
         """
         if self._life.tasks is None:
             raise UsageError(f"{self!r} is not open")
+        if not callable(function):
+            raise UsageError(f"start_soon takes a coroutine function and its arguments, not {function!r}")
         self._life.tasks.start_soon(function, *args, name=name)
 
     # Its peers
@@ -340,5 +343,10 @@ def _introduced(info: ServiceInfo, config: FlowctlConfig) -> ServiceInfo:
     component_id = config.component_id or info.component_id
     if not component_id:
         raise ConfigError("a service needs a component_id")
+    if not isinstance(info.service_type, ServiceType):
+        raise UsageError(f"the service_type of {component_id} is a ServiceType, not {info.service_type!r}")
+    for types in (info.input_event_types, info.output_event_types):
+        if isinstance(types, str):
+            raise ConfigError(f"the event types of {component_id} are a list, not {types!r}")
     instance = f"{os.getpid()}@{socket.gethostname()}-{secrets.token_hex(4)}"
     return replace(info, component_id=component_id, metadata={INSTANCE_ID_KEY: instance, **info.metadata})

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, IntEnum
 from types import MappingProxyType
+from typing import SupportsIndex
 
 from flowctl_aio.errors import ConfigError
 
@@ -69,7 +70,7 @@ class Cursor:
         Raises:
             ConfigError: if `text` is anything else.
         """
-        match = re.fullmatch(r"(\d{1,20})(?::(\d{1,10}))?", text, re.ASCII)
+        match = re.fullmatch(r"(\d{1,20})(?::(\d{1,10}))?", text, re.ASCII) if isinstance(text, str) else None
         cursor = cls(int(match[1]), int(match[2] or 0)) if match is not None else None
         if cursor is None or cursor.sequence >= 2**64 or cursor.index >= 2**32:
             raise ConfigError(f"{text!r} is not a cursor (a ledger sequence, or sequence:index)")
@@ -84,6 +85,8 @@ class LedgerRange:
     last: int | None = None
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.first, SupportsIndex) and isinstance(self.last, SupportsIndex | None)):
+            raise ConfigError(f"a range goes from a ledger to a ledger or None, not {self.first!r} to {self.last!r}")
         if self.first < 0:
             raise ConfigError(f"a range cannot start at ledger {self.first}")
         if self.last is not None and self.last < self.first:

@@ -1,5 +1,6 @@
 """Claims about batches: what goes in comes back, and columns that do not fit are refused."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pyarrow as pa
@@ -17,7 +18,7 @@ from flowctl_aio.batches import (
     ledger_schema,
     schema_name,
 )
-from flowctl_aio.errors import CodecError, SchemaMismatchError
+from flowctl_aio.errors import CodecError, SchemaMismatchError, UsageError
 from flowctl_aio.types import Cursor, Event, RawLedger
 from tests.strategies import events, ledgers
 
@@ -118,10 +119,46 @@ def test_moments_of_other_zones_come_back_as_the_same_moments():
     assert ledger.closed_at.utcoffset() == timedelta(0)
 
 
-@pytest.mark.parametrize("ledger", [RawLedger(-1, b""), RawLedger(2**32, b"")])
-def test_a_sequence_that_the_column_cannot_hold_is_a_value_error(ledger):
-    with pytest.raises((ValueError, OverflowError)):
-        LedgerBatch.from_ledgers([ledger])
+@pytest.mark.parametrize("sequence", [-1, 2**32])
+def test_a_sequence_that_the_column_cannot_hold_is_named_with_its_row(sequence):
+    with pytest.raises(CodecError, match=rf"the sequence of row 1 is {sequence}, which is no uint32"):
+        LedgerBatch.from_ledgers([RawLedger(7, b""), RawLedger(sequence, b"")])
+
+
+UNFIT = {
+    "the payload of row 1 is float, which is no large_binary": {"payload": 1.5},
+    "the schema_version of row 1 is -1, which is no uint32": {"schema_version": -1},
+    "the timestamp of row 1 is str, which is no timestamp": {"timestamp": "yesterday"},
+    "the cursor_sequence of row 1 is -1, which is no uint64": {"cursor": Cursor(-1)},
+    "the cursor_index of row 1 is 4294967296, which is no uint32": {"cursor": Cursor(1, 2**32)},
+    "the metadata of row 1 has what is no text": {"metadata": {"password": 1234}},
+}
+
+
+@pytest.mark.parametrize("said", UNFIT)
+def test_a_value_of_an_event_that_does_not_fit_is_named_with_its_row(said):
+    odd = replace(Event("E", b""), **UNFIT[said])
+    with pytest.raises(CodecError, match=said):
+        EventBatch.from_events([Event("E", b""), odd])
+
+
+ODD = {
+    "row 1 is int, not Event": 5,
+    "row 1 is RawLedger, not Event": RawLedger(7, b""),
+    "the metadata of row 1 is list, not texts by name": Event("E", b"", metadata=["a"]),
+    "the cursor of row 1 is 7, not a Cursor": Event("E", b"", cursor=7),
+}
+
+
+@pytest.mark.parametrize("said", ODD)
+def test_what_is_no_event_is_named_with_its_row(said):
+    with pytest.raises(UsageError, match=said):
+        EventBatch.from_events([Event("E", b""), ODD[said]])
+
+
+def test_what_is_no_ledger_is_named_with_its_row():
+    with pytest.raises(UsageError, match="row 0 is Event, not RawLedger"):
+        LedgerBatch.from_ledgers([Event("E", b"")])
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,12 @@ def test_a_range_that_ends_before_it_starts_or_starts_below_0_is_a_config_error(
         LedgerRange(first, last)
 
 
+@pytest.mark.parametrize(("first", "last"), [("1", 5), (1.5, None), (1, "latest"), (None, 5)])
+def test_a_range_of_what_is_no_ledger_is_a_config_error_that_repeats_it(first, last):
+    with pytest.raises(ConfigError, match=f"not {first!r} to {last!r}"):
+        LedgerRange(first, last)
+
+
 def test_the_numbers_of_service_types_and_health_are_those_of_the_wire():
     assert {f"SERVICE_TYPE_{kind.name}": kind.value for kind in ServiceType} == dict(wire.ServiceType.items())
     v1 = {f"COMPONENT_TYPE_{kind.name}".replace("SINK", "CONSUMER"): kind.value for kind in ServiceType}

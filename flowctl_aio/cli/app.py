@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from cyclopts import App, CycloptsError
 
 from flowctl_aio import __version__
 from flowctl_aio.cli.children import ChildError
+from flowctl_aio.cli.signals import TerminatedError
 from flowctl_aio.errors import ConfigError, FlowctlError, PeerError
 from flowctl_aio.owner import lone
 
@@ -20,6 +22,8 @@ app = App(
     version=__version__,
     help_format="plaintext",
     result_action="return_value",
+    # It would call sys.exit, past the one way out that is safe at any moment; see `cli._leave`.
+    suppress_keyboard_interrupt=False,
 )
 VERBS = {
     "demo": "Run the whole pipeline on this machine.",
@@ -52,11 +56,13 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        return fail(str(error), 2)
+        return fail(_without_types(str(error)), 2)
     except ConfigError as error:
         return fail(str(error), 2)
     except KeyboardInterrupt:
         return 130
+    except TerminatedError:
+        return 143
     except BrokenPipeError:
         # Whoever was reading has seen enough, and Python must not try to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -68,6 +74,11 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _without_types(text: str) -> str:
+    """`int|Literal[latest]|None` → `int or latest`."""
+    return re.sub(r"(?<=\w)\|(?=\w)", " or ", re.sub(r"Literal\[([^\]]*)\]", r"\1", text.replace("|None", "")))
+
+
 def _verdict(error: BaseException) -> tuple[str, int]:
     """What to say of an error, and the exit code."""
     if isinstance(error, ConfigError):
@@ -76,6 +87,8 @@ def _verdict(error: BaseException) -> tuple[str, int]:
         return str(error), error.code if error.code in (1, 2) else 1
     if isinstance(error, PeerError) and error.details:
         return error.details, 1
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}", 1
     return str(error) or type(error).__name__, 1
 
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from cyclopts import Parameter
 
+from flowctl_aio.durable import sync
 from flowctl_aio.errors import ConfigError
 
 T = TypeVar("T")
@@ -42,10 +43,12 @@ class OutputOptions:
         """Sees whether this can be done, before anything is read.
 
         Raises:
-            ConfigError: if bytes would go to a terminal, or the file cannot be one.
+            ConfigError: if bytes would go to a terminal, nowhere, or the file cannot be one.
         """
         if self.out is None:
-            if self.format != "jsonl" and sys.stdout is not None and sys.stdout.isatty():
+            if sys.stdout is None:
+                raise ConfigError("standard output is closed: open it, or give --out")
+            if self.format != "jsonl" and sys.stdout.isatty():
                 raise ConfigError(
                     f"--format={self.format} is no text, and standard output is a terminal: redirect it, or give --out"
                 )
@@ -115,7 +118,7 @@ def open_output(options: OutputOptions, view: View[T], *, at_once: bool) -> Iter
 
 
 class _Lines(Generic[T]):
-    def __init__(self, file: BinaryIO, view: View[T]) -> None:
+    def __init__(self, file: _Named, view: View[T]) -> None:
         self._file, self._view = file, view
 
     def write(self, item: T) -> None:
@@ -163,7 +166,7 @@ class _Columns(Generic[T]):
 class _Sink(io.RawIOBase):
     """A file or pipe that only takes bytes, as pyarrow wants it: it tells how far it is, and can be made deaf."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: _Named) -> None:
         self._file, self._at = file, 0
         self.is_dead = False
 
@@ -185,21 +188,46 @@ class _Sink(io.RawIOBase):
             self._file.flush()
 
 
+class _Named:
+    """A file whose errors say which: the system's own tell that a disk is full, and not where it was written to."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file, self._name = file, name
+
+    def write(self, data: Any) -> None:
+        with self._naming():
+            self._file.write(data)
+
+    def flush(self) -> None:
+        with self._naming():
+            self._file.flush()
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:  # whose class follows from its number
+            raise OSError(error.errno, error.strerror, self._name) from error
+
+
 @contextmanager
-def _open_bytes(path: Path | None) -> Iterator[BinaryIO]:
+def _open_bytes(path: Path | None) -> Iterator[_Named]:
     """Standard output, or a file that gets its name when it is whole and durable."""
     if path is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        output = _Named(sys.stdout.buffer, "standard output")
+        yield output
+        output.flush()
         return
     path = path.resolve()
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("xb") as file:
-            yield file
-            file.flush()
+            named = _Named(file, str(path))
+            yield named
+            named.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        sync(path.parent)
     except BaseException:
         part.unlink(missing_ok=True)
         raise

@@ -45,7 +45,7 @@ async def _services(options: PlaneOptions, interval: float | None, as_json: bool
         if interval is None:
             _print(await directory.list_services(), config.lease_timeout, as_json=as_json)
             return
-        if as_json or not sys.stdout.isatty():
+        if as_json or not _is_terminal():
             while True:
                 _print(await directory.list_services(), config.lease_timeout, as_json=as_json)
                 await anyio.sleep(interval)
@@ -59,10 +59,14 @@ async def _services(options: PlaneOptions, interval: float | None, as_json: bool
                 await anyio.sleep(interval)
 
 
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()  # it may be closed
+
+
 def _print(statuses: Sequence[ServiceStatus], lease: float, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps([values_of(status) for status in statuses]), flush=True)
-    elif sys.stdout.isatty():
+    elif _is_terminal():
         Console().print(table_of(statuses, lease))
     else:
         # Nobody's window is as wide as a line may be, and whoever reads a pipe wants one line a service.

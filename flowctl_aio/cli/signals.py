@@ -72,14 +72,40 @@ async def until_told(*, with_parent: bool = False, watch_parent: bool = False) -
         group.cancel_scope.cancel()
 
 
+class TerminatedError(Exception):
+    """SIGTERM ended a verb."""
+
+
 def run_interruptible(main: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
-    """Run a verb that Ctrl-C interrupts wherever it is.
+    """Run a verb that Ctrl-C or SIGTERM interrupts wherever it is. A second SIGTERM ends the process.
 
     Raises:
-        KeyboardInterrupt: if it does, once the verb has cleaned up.
+        KeyboardInterrupt, TerminatedError: if one does, once the verb has cleaned up.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    return asyncio.run(main(*arguments))
+    return asyncio.run(_interruptible(main(*arguments)))
+
+
+async def _interruptible(verb: Coroutine[Any, Any, T]) -> T:
+    """What asyncio does at SIGINT, at SIGTERM."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    before, is_told = signal.getsignal(signal.SIGTERM), False
+
+    def end() -> None:
+        nonlocal is_told
+        is_told = True
+        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
+        task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, end)
+    try:
+        return await verb
+    except asyncio.CancelledError:
+        if is_told:
+            raise TerminatedError from None
+        raise
 
 
 @dataclass(slots=True)

@@ -8,6 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
+
 from flowctl_aio.durable import read_bounded, write_durably
 from flowctl_aio.errors import ConfigError
 from flowctl_aio.streams.source import SourceClient
@@ -33,13 +35,16 @@ class FileCheckpoint:
         """The cursor that was saved last; None if there is no file.
 
         Raises:
-            ConfigError: if the file is something else: starting anew would do everything again without a word.
+            ConfigError: if the file is something else: starting anew would do everything again without a word; or if
+                its folder is not there, which nobody shall learn from the first `save`.
             OSError: if it cannot be read.
 
         Cancellation: safe at any point.
         """
         content = await read_bounded(self.path, MAX_BYTES)
         if content is None:
+            if not await anyio.to_thread.run_sync(self.path.parent.is_dir):
+                raise ConfigError(f"{self.path} cannot be a checkpoint: its folder is not there")
             return None
         try:
             found: Any = json.loads(content) if len(content) <= MAX_BYTES else None

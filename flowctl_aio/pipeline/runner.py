@@ -13,6 +13,7 @@ from os import PathLike
 from typing import TypeAlias
 
 from flowctl_aio.batches import Batch, LedgerBatch
+from flowctl_aio.errors import UsageError
 from flowctl_aio.pipeline.checkpoint import FileCheckpoint, SourceCheckpoint
 from flowctl_aio.session import FlowctlSession
 from flowctl_aio.streams.epoch import EPOCH_BATCHES, EPOCH_BYTES, EPOCH_INTERVAL
@@ -31,7 +32,7 @@ class Progress:
     """How far a pipeline has come.
 
     Attributes:
-        ledgers, batches_in, bytes_in: taken from the source.
+        ledgers, batches_in, bytes_in: taken from the source; bytes are those of the rows in memory, however they came.
         batches_out, rows_out: given to the sink.
         rows_acknowledged, epochs, acks: what the sink has made durable.
         cursor: everything up to here, included, is durable; None before the first acknowledgement, unless a
@@ -62,6 +63,9 @@ class Pipeline:
             moves it after each acknowledgement, before the next epoch goes to the sink.
         on_progress: called after each batch and each acknowledgement; must be quick.
         on_batch: called with each batch that goes to the sink; must be quick.
+
+    Raises:
+        UsageError: if `processors` is one address, and not several, or the session or the checkpoint is none.
     """
 
     def __init__(
@@ -78,6 +82,12 @@ class Pipeline:
         on_progress: Callable[[Progress], None] | None = None,
         on_batch: Callable[[Batch], None] | None = None,
     ) -> None:
+        if not isinstance(session, FlowctlSession):
+            raise UsageError(f"a pipeline is driven by a FlowctlSession, not {session!r}")
+        if isinstance(processors, str):
+            raise UsageError(f"the processors of a pipeline are a list of addresses, not {processors!r}")
+        if not (checkpoint is None or isinstance(checkpoint, str | PathLike | SourceCheckpoint | Checkpoint)):
+            raise UsageError(f"a checkpoint is a path, or has `load` and `save`, not {checkpoint!r}")
         self.progress = Progress()
         self._session = session
         self._source, self._processors, self._sink = source, processors, sink
@@ -96,10 +106,13 @@ class Pipeline:
             PeerNotFoundError: if a peer cannot be discovered.
             StreamError: if a peer fails; what `progress.cursor` covers is durable all the same.
             ConfigError: if the checkpoint is none.
+            UsageError: if `ledgers` is no LedgerRange.
             OSError: if it cannot be read or written.
 
         Cancellation: abandons the open epoch, which the sink then forgets.
         """
+        if not isinstance(ledgers, LedgerRange):
+            raise UsageError(f"a pipeline runs over a LedgerRange, not {ledgers!r}")
         async with AsyncExitStack() as stack:
             source = await stack.enter_async_context(self._session.source(self._source))
             await self._find_checkpoint(source)
@@ -116,7 +129,7 @@ class Pipeline:
     async def _counted(self, batches: BatchStream) -> AsyncIterator[Batch]:
         async for batch in batches:
             self.progress.batches_in += 1
-            self.progress.bytes_in = batches.bytes
+            self.progress.bytes_in += batch.nbytes
             if isinstance(batch, LedgerBatch):
                 self.progress.ledgers += len(batch)
             self._tell()

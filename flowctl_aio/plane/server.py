@@ -141,6 +141,7 @@ class EmbeddedControlPlane:
         return self._port if self.endpoint else 0
 
     def is_running(self) -> bool:
+        """Whether it answers: it was entered, and has not begun to end."""
         return self._owner is not None and self._owner.is_running() and not self._stop.is_set()
 
     def services(self) -> list[ServiceStatus]:

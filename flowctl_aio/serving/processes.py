@@ -23,6 +23,9 @@ from flowctl_aio.owner import lone
 from flowctl_aio.serving.process import WorkerProcess
 from flowctl_aio.worker import MAIN, dumps, is_worker
 
+# Far above what pays, and far below what a slip of the finger would take the machine down with.
+MAX_PROCESSES = 256
+
 
 @dataclass(eq=False, slots=True)
 class _Job:
@@ -155,8 +158,9 @@ def processes_of(component: Processor) -> int:
         ConfigError: if that is no number of processes.
     """
     count = component.processes
-    if not isinstance(count, int) or count < 0:
-        raise ConfigError(f"the processes of {type(component).__name__} are a whole number from 0, not {count!r}")
+    if not isinstance(count, int) or not 0 <= count <= MAX_PROCESSES:
+        name = type(component).__name__
+        raise ConfigError(f"the processes of {name} are a whole number from 0 to {MAX_PROCESSES}, not {count!r}")
     return count
 
 

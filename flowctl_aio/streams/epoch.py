@@ -23,7 +23,7 @@ class EpochLimits:
         whole_ledgers: never take silence for the end of a ledger; see `EpochTally.due_at`.
 
     Raises:
-        ConfigError: if a limit is not above 0.
+        ConfigError: if a limit is no number above 0.
     """
 
     batches: int | None = EPOCH_BATCHES
@@ -35,7 +35,7 @@ class EpochLimits:
         problems = [
             f"epoch_{name} must be above 0, or None for no limit, not {value!r}"
             for name in ("batches", "bytes", "interval")
-            if (value := getattr(self, name)) is not None and not value > 0
+            if (value := getattr(self, name)) is not None and not (isinstance(value, int | float) and value > 0)
         ]
         if problems:
             raise ConfigError(*problems)

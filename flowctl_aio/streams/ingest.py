@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from flowctl_aio import _wire as wire
 from flowctl_aio.batches import Batch
 from flowctl_aio.config import FlowctlConfig
-from flowctl_aio.errors import FrameCorruptError, PeerError, StreamCancelledError
+from flowctl_aio.errors import FrameCorruptError, PeerError, StreamCancelledError, UsageError
 from flowctl_aio.observe import tracing
 from flowctl_aio.observe.calls import client_call
 from flowctl_aio.owner import OwnerTask, Started, lone
@@ -113,7 +113,7 @@ class EpochCall:
                 started()
                 taken = await self._run_call()
                 if self._on_ack is not None:
-                    await self._on_ack(taken)
+                    await _awaitable(self._on_ack(taken))
                 ack = taken
                 group.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001 - whoever sends, flushes or listens raises it
@@ -174,6 +174,12 @@ class EpochCall:
         await call.done_writing()
 
 
+def _awaitable(told: object) -> Awaitable[None]:
+    if not isinstance(told, Awaitable):
+        raise UsageError(f"on_ack is an async function, and gave {told!r} in place of what can be awaited")
+    return told
+
+
 def ack_from_wire(raw: bytes, peer: Peer, writer: BatchWriter, tally: EpochTally) -> Ack:
     """The sink's answer, of whichever dialect.
 
@@ -205,6 +211,7 @@ def ack_from_wire(raw: bytes, peer: Peer, writer: BatchWriter, tally: EpochTally
         batches=writer.batches if batches is None else batches,
         rows=writer.rows if rows is None else rows,
         failed=failed or 0,
+        errors=(message.error,) if message.error else (),
         metadata=metadata,
         first_cursor=tally.first,
         last_cursor=tally.last,

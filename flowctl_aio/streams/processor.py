@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Callable
 
 from flowctl_aio.batches import Batch
 from flowctl_aio.config import FlowctlConfig
+from flowctl_aio.errors import UsageError
 from flowctl_aio.streams.handshake import Peer, PeerHealth, Role, ask_health
 from flowctl_aio.streams.stream import BatchStream
 from flowctl_aio.transport.call import Channel
@@ -40,8 +41,13 @@ class ProcessorClient:
         The inputs are taken as fast as the processor and the reader of the outputs allow. If they raise, the
         stream raises the same, and the processor sees a stream without an end.
 
+        Raises:
+            UsageError: if `inputs` is no async iterable, such as an async generator or another stream.
+
         Source: `EventProcessor.Process`, `ProcessorService.Process`.
         """
+        if not isinstance(inputs, AsyncIterable):
+            raise UsageError(f"the inputs of a processor are an async iterable of batches, not {type(inputs).__name__}")
         stream = BatchStream(self._channel, self.peer, Role.PROCESSOR, self._config, inputs=inputs)
         self._adopt(stream)
         return stream

@@ -6,12 +6,12 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
 import anyio
 
 from flowctl_aio.batches import Batch, EventBatch, LedgerBatch
-from flowctl_aio.errors import ConfigError, PeerUnavailableError, StreamCancelledError, StreamTruncatedError
+from flowctl_aio.errors import ConfigError, PeerUnavailableError, StreamCancelledError, StreamTruncatedError, UsageError
 from flowctl_aio.streams.behind import rows_behind
 from flowctl_aio.streams.stream import BatchStream
 from flowctl_aio.types import Cursor, StreamRequest
@@ -23,6 +23,7 @@ RECONNECT_TIMEOUT = 60.0
 MAX_LEDGER = 2**32 - 1
 
 
+@runtime_checkable
 class Checkpoint(Protocol):
     """A place where a cursor outlives its process."""
 
@@ -46,11 +47,17 @@ Resume: TypeAlias = Cursor | Checkpoint | str | None
 async def position_of(resume: Resume) -> tuple[Cursor | None, str]:
     """The cursor that `resume` stands for, or else the token that only the source can read.
 
+    Raises:
+        UsageError: if it is none of these.
+        Exception: whatever the checkpoint raises.
+
     Cancellation: as that of the checkpoint's `load`.
     """
     if resume is None or isinstance(resume, Cursor):
         return resume, ""
     if not isinstance(resume, str):
+        if not isinstance(resume, Checkpoint):
+            raise UsageError(f"a stream resumes behind a Cursor, a checkpoint or a resume token, not {resume!r}")
         return await resume.load(), ""
     cursor = cursor_of(resume)
     return (None, resume) if cursor is None else (cursor, "")
@@ -131,6 +138,7 @@ class ResumingStream:
         self._lost_at = self._next_at = 0.0
         self._end: Exception | None = None
         self._is_exact, self._is_whole = True, False
+        self._asking = anyio.Lock()  # two who ask at once would open two streams, and have their rows twice
 
     async def __aenter__(self) -> Self:
         return self
@@ -144,7 +152,7 @@ class ResumingStream:
         return self
 
     async def __anext__(self) -> Batch:
-        """The next batch; waits while the peer is away.
+        """The next batch; waits while the peer is away. Of several tasks that ask, each batch goes to one.
 
         Raises:
             PeerUnavailableError, StreamTruncatedError: if it stays away for `reconnect_timeout` seconds, or gave
@@ -153,17 +161,18 @@ class ResumingStream:
 
         Cancellation: loses nothing; the stream goes on with the next call.
         """
-        while not self._ready:
-            if self._end is not None:
-                raise self._end
-            try:
-                await self._fill()
-            except (PeerUnavailableError, StreamTruncatedError) as error:
-                await self._lose(error)
-            except Exception as error:
-                await self.aclose(error)
-                raise
-        batch = self._ready.popleft()
+        async with self._asking:
+            while not self._ready:
+                if self._end is not None:
+                    raise self._end
+                try:
+                    await self._fill()
+                except (PeerUnavailableError, StreamTruncatedError) as error:
+                    await self._lose(error)
+                except Exception as error:
+                    await self.aclose(error)
+                    raise
+            batch = self._ready.popleft()
         if batch.last_cursor is not None and (self.cursor is None or batch.last_cursor > self.cursor):
             self.cursor = batch.last_cursor
         self.batches += 1

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from numbers import Integral
 from typing import TypeVar
 
 from flowctl_aio import _wire as wire
 from flowctl_aio.config import FlowctlConfig
-from flowctl_aio.errors import FrameCorruptError
+from flowctl_aio.errors import FrameCorruptError, UsageError
 from flowctl_aio.observe.calls import client_call
 from flowctl_aio.streams.handshake import Peer, PeerHealth, Role, ask_health, meet, own_offer
-from flowctl_aio.streams.resume import RECONNECT_TIMEOUT, ResumingStream, StreamBehind, cursor_of, start_behind
+from flowctl_aio.streams.resume import (
+    MAX_LEDGER,
+    RECONNECT_TIMEOUT,
+    ResumingStream,
+    StreamBehind,
+    cursor_of,
+    start_behind,
+)
 from flowctl_aio.streams.stream import BatchStream
 from flowctl_aio.transport.call import Channel, Serializable, call_unary
 from flowctl_aio.types import NOTHING, Cursor, Dialect, StreamRequest
@@ -59,6 +67,30 @@ class SourceState:
     def cursor(self) -> Cursor | None:
         """The resume token, if it is a cursor."""
         return cursor_of(self.resume_token)
+
+
+def _check_request(start: object, end: object, network: object, params: object, token: object) -> None:
+    """Names what is wrong here: protobuf would do so in the middle of the stream, in words of its own."""
+    problems = [
+        f"{name} is a ledger from 0 to {MAX_LEDGER} or None, not {value!r}"
+        for name, value in (("start", start), ("end", end))
+        if value is not None and not (isinstance(value, Integral) and 0 <= int(value) <= MAX_LEDGER)
+    ]
+    problems += [
+        f"{name} is a text, not {value!r}"
+        for name, value in (("network", network), ("resume_token", token))
+        if not isinstance(value, str)
+    ]
+    if not isinstance(params, Mapping):
+        problems.append(f"params are texts by name, not {type(params).__name__}")
+    else:  # without the values, which may be secret
+        problems += [
+            f"params are texts by name, and that of {name!r} is {type(text).__name__}"
+            for name, text in params.items()
+            if not (isinstance(name, str) and isinstance(text, str))
+        ]
+    if problems:
+        raise UsageError(f"a stream cannot be asked for: {'; '.join(problems)}")
 
 
 class SourceClient:
@@ -145,6 +177,7 @@ class SourceClient:
 
         Raises:
             ConfigError: if no ledger can lie behind the cursor.
+            UsageError: if an argument is not of its kind.
 
         Source: `LedgerSource.StreamRawLedgers`, `SourceService.StreamEvents`.
         """
@@ -165,6 +198,10 @@ class SourceClient:
 
         Args:
             reconnect_timeout: seconds that the peer may be away, or give nothing new; None for as long as it takes.
+
+        Raises:
+            ConfigError: if no ledger can lie behind the cursor.
+            UsageError: if an argument is not of its kind.
         """
         request, first = self._request(start, end, network, params, resume_token)
 
@@ -180,6 +217,7 @@ class SourceClient:
     def _request(
         self, start: int | None, end: int | None, network: str, params: Mapping[str, str], token: str
     ) -> tuple[StreamRequest, Cursor | None]:
+        _check_request(start, end, network, params, token)
         cursor = cursor_of(token) if token else self.resume
         token = "" if cursor is not None else token or self._token
         request = StreamRequest(start=start, end=end, network=network, params=dict(params), resume_token=token)

@@ -9,6 +9,7 @@ import pty
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -148,6 +149,30 @@ def test_a_file_that_is_written_shows_how_far_it_is(shell, tmp_path):
     assert code == 0, shown
     assert "ledger 20, 16 of 26" in shown
     assert table_of(out.read_bytes(), "arrow").num_rows == 26
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "arrow"])
+def test_a_full_disk_is_told_with_what_could_not_be_written(shell, kind):
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "flowctl_aio", "ledgers", *RANGE, f"--format={kind}"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=shell.environ,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, b"flowctl-aio: standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize("verb", ["ledgers", "transfers"])
+def test_a_closed_standard_output_is_told_before_a_ledger_is_read(shell, verb):
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "flowctl_aio", verb, *RANGE],
+        stderr=subprocess.PIPE,
+        env=shell.environ,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (2, b"flowctl-aio: standard output is closed: open it, or give --out\n")
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet", "arrow"])

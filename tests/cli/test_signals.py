@@ -130,3 +130,29 @@ async def test_a_service_ends_with_a_parent_that_is_killed(shell, plane, option)
         parent.kill()
         await to_thread.run_sync(psutil.wait_procs, [service])
     assert plane.services() == []
+
+
+@pytest.mark.parametrize("how", [INT, TERM])
+async def test_a_signal_ends_a_verb_that_writes_a_file_and_leaves_nothing_of_it(shell, tmp_path, until, how):
+    process = shell.start("transfers", "--to=1000000", "--format=parquet", f"--out={tmp_path / 'rows.parquet'}")
+    await until(lambda: list(tmp_path.iterdir()))
+    process.send_signal(how)
+    assert await ended(process) == (128 + how, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("how", [INT, TERM])
+def test_an_interrupted_verb_leaves_without_taking_its_interpreter_down(shell, how):
+    """There a further signal would kill it, and threads of others would run into what is gone."""
+    code = (
+        "import atexit, sys; from flowctl_aio.cli import main; atexit.register(print, 'taken down', flush=True); "
+        "sys.argv = ['flowctl-aio', 'ledgers', '--to=1000000']; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=shell.environ, text=True
+    )
+    shell.started.append(process)
+    process.stdout.readline()
+    process.send_signal(how)
+    out, err = process.communicate()
+    assert (process.returncode, "taken down" in out, err) == (128 + how, False, "")

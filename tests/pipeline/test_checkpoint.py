@@ -136,18 +136,36 @@ async def test_a_refused_epoch_does_not_move_the_checkpoint(serve, driver, tmp_p
 async def test_a_checkpoint_that_cannot_be_written_stops_the_pipeline(serve, driver, tmp_path):
     table = Table()
     source, sink = await serve(Ledgers()), await serve(table)
+    folder = tmp_path / "gone"
+    folder.mkdir()
+
+    def lose_folder(progress):
+        if folder.exists():
+            folder.rmdir()
+
     pipeline = Pipeline(
         driver,
         source=source.endpoint,
         processors=(),
         sink=sink.endpoint,
         epoch_batches=EPOCH,
-        checkpoint=tmp_path / "gone" / "c",
+        checkpoint=folder / "c",
+        on_progress=lose_folder,
     )
     with pytest.raises(FileNotFoundError):
         await pipeline.run(LedgerRange(1, 50))
     assert sorted(table.commits) == [1, 2, 3, 4]
     assert pipeline.progress.cursor is None
+
+
+async def test_a_checkpoint_without_a_folder_is_named_before_a_row_moves(serve, driver, tmp_path):
+    table = Table()
+    source, sink = await serve(Ledgers()), await serve(table)
+    places = {"source": source.endpoint, "processors": (), "sink": sink.endpoint}
+    pipeline = Pipeline(driver, **places, checkpoint=tmp_path / "nowhere" / "c")
+    with pytest.raises(ConfigError, match="nowhere/c cannot be a checkpoint: its folder is not there"):
+        await pipeline.run(LedgerRange(1, 50))
+    assert (table.commits, pipeline.progress.batches_in) == (Counter(), 0)
 
 
 async def test_a_checkpoint_at_the_source_is_kept_there(serve, driver):

@@ -133,6 +133,13 @@ async def test_whoever_asks_is_told_of_each_batch_and_of_the_progress(config, tm
     assert ledgers[-1] == 10
 
 
+@pytest.mark.parametrize("way", [{"local_streams": True}, {"local_streams": False, "shared_memory": False}, {}])
+async def test_bytes_are_those_of_the_rows_whichever_way_they_come(config, tmp_path, way):
+    async with services(replace(config, **way), tmp_path, batch_ledgers=5) as driver:
+        progress = await Pipeline(driver).run(LedgerRange(100, 109))
+    assert progress.bytes_in > sum(len(MADE.ledger(sequence).xdr) for sequence in range(100, 110))
+
+
 async def test_a_source_can_run_straight_into_a_sink_of_ledgers(config, tmp_path):
     class Kept(Sink):
         def __init__(self):

@@ -111,7 +111,7 @@ async def test_work_that_cannot_be_sent_is_refused_on_entering(serve):
         await serve(Unfit())
 
 
-@pytest.mark.parametrize("count", [-1, 1.5])
+@pytest.mark.parametrize("count", [-1, 1.5, 257])
 async def test_a_number_of_processes_that_is_none_is_refused(serve, count):
     with pytest.raises(ConfigError, match=f"processes of Working .* {count}"):
         await serve(Working(processes=count))

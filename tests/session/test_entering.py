@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from flowctl_aio import FlowctlConfig, FlowctlSession
+from flowctl_aio import FlowctlConfig, FlowctlSession, ServiceInfo, ServiceType
 from flowctl_aio.control.lifecycle import State
 from flowctl_aio.errors import ConfigError, RegistrationError, UsageError
 from flowctl_aio.streams.handshake import Role, meet
@@ -96,6 +96,35 @@ async def test_a_lifespan_that_fails_comes_out_of_entering_as_itself(plane, conf
     assert is_uncancelled()
 
 
+async def test_a_lifespan_without_its_decorator_is_named(config):
+    class Undecorated(Numbers):
+        async def lifespan(self):
+            yield
+
+    with pytest.raises(UsageError, match="lifespan of Undecorated is an async context manager"):
+        async with FlowctlSession(Undecorated(), config):
+            pytest.fail("entered")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("outputs", "a.B", "the outputs of Odd are a list of event types, not 'a.B'"),
+        ("inputs", ["a.B", 5], r"the inputs of Odd are a list of event types, not \['a.B', 5\]"),
+        ("max_inflight", "16", "the max_inflight of Odd is a number of batches, not '16'"),
+    ],
+)
+async def test_what_a_component_says_wrongly_of_itself_is_named(name, value, said):
+    odd = type("Odd", (Numbers,), {name: value})
+    with pytest.raises(ConfigError, match=said):
+        FlowctlSession(odd())
+
+
+async def test_event_types_of_a_service_that_are_one_text_are_named():
+    with pytest.raises(ConfigError, match="the event types of odd are a list"):
+        FlowctlSession(ServiceInfo("odd", ServiceType.SINK, input_event_types="a.B"))
+
+
 async def test_a_lifespan_that_is_cancelled_out_of_nowhere_is_an_error_of_entering(plane, config):
     class Broken(Numbers):
         @asynccontextmanager
@@ -118,6 +147,12 @@ async def test_entering_that_is_cancelled_leaves_nothing(plane, config, until):
     with anyio.fail_after(5):
         await plane.wait_until(lambda: ids(plane) == [])
     await until(lambda: tasks() <= before)
+
+
+@pytest.mark.parametrize("kind", ["source", 1, None])
+async def test_a_service_of_no_known_kind_is_named(kind):
+    with pytest.raises(UsageError, match=f"the service_type of odd is a ServiceType, not {kind!r}"):
+        FlowctlSession(ServiceInfo("odd", kind))
 
 
 async def test_a_session_is_used_once(plane, config):

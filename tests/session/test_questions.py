@@ -11,7 +11,7 @@ import pytest
 
 from flowctl_aio import EmbeddedControlPlane, FlowctlConfig, FlowctlSession, ServiceInfo, ServiceType
 from flowctl_aio.control.discovery.changes import Added, Changed, Removed
-from flowctl_aio.control.discovery.watch import Snapshot
+from flowctl_aio.control.discovery.watch import Lost, Snapshot
 from flowctl_aio.control.overview.rollup import Overall
 from flowctl_aio.errors import NotRegisteredError, PlaneUnavailableError
 from flowctl_aio.types import Dialect, Health
@@ -252,3 +252,22 @@ async def test_a_flowctl_of_before_v1_tells_of_one_service_what_its_list_tells()
             await session.get_service_status("nobody")
         assert (await session.pipeline_health()).overall is Overall.UNKNOWN
         assert strict(await session.health_report())["errors"] == {}
+
+
+async def test_those_who_are_unhealthy_are_neighbours_only_on_request(plane, config):
+    config = replace(config, query_max_age=0)
+    async with FlowctlSession(Numbers(), config) as source, FlowctlSession(INFO, config) as session:
+        source.health = Health.UNHEALTHY
+        await plane.wait_for_service("numbers", Health.UNHEALTHY)
+        assert await session.upstream() == []
+        assert [one.service_id for one in await session.upstream(include_unhealthy=True)] == ["numbers"]
+        assert await session.downstream(include_unhealthy=True) == []
+
+
+async def test_a_watch_tells_on_request_that_the_plane_went_away(plane, config):
+    config = replace(config, query_max_age=0)
+    async with FlowctlSession(INFO, config) as session, session.watch(interval=0.05, outages=True) as watch:
+        with anyio.fail_after(10):
+            assert isinstance(await anext(watch), Snapshot)
+            await plane.aclose()
+            assert isinstance(await anext(watch), Lost)

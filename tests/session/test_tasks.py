@@ -93,3 +93,11 @@ async def test_a_task_that_closes_its_own_session_does_not_hang(plane, config):
 async def test_start_soon_needs_an_open_session(config):
     with pytest.raises(UsageError, match="not open"):
         FlowctlSession(INFO, config).start_soon(anyio.sleep, 1)
+
+
+async def test_start_soon_takes_a_function_and_not_what_it_gives(config):
+    made = anyio.sleep(1)
+    async with FlowctlSession(INFO, config) as session:
+        with pytest.raises(UsageError, match="takes a coroutine function and its arguments, not <coroutine"):
+            session.start_soon(made)
+    made.close()

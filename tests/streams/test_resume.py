@@ -278,3 +278,35 @@ async def test_a_resuming_stream_that_is_closed_says_so_and_leaves_nothing(serve
             await anext(stream)
         with pytest.raises(StreamCancelledError):
             await anext(stream)
+
+
+class Late(Source):
+    """Gives its ledgers when all who ask have asked."""
+
+    def __init__(self) -> None:
+        self.gate = anyio.Event()
+        self.streams = 0
+
+    async def stream(self, request):
+        self.streams += 1
+        await self.gate.wait()
+        for sequence in range(request.start, request.end + 1):
+            yield LedgerBatch.from_ledgers([RawLedger(sequence, b"x")])
+
+
+async def test_tasks_that_share_a_resuming_stream_have_each_ledger_once(serve, driver):
+    source, taken = Late(), []
+    session = await serve(source)
+
+    async with driver.source(session.endpoint) as client, client.resuming_stream(1, 60) as stream:
+
+        async def take() -> None:
+            async for batch in stream:
+                taken.append(batch.first_cursor.sequence)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(take)
+            await anyio.wait_all_tasks_blocked()
+            source.gate.set()
+    assert (taken, source.streams) == (list(range(1, 61)), 1)

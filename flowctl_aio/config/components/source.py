@@ -84,7 +84,11 @@ class StellarArrowSourceSettings:
     ] = "default"
     compression: Annotated[
         str,
-        Setting(Choice(("none", "lz4", "zstd", "snappy")), "of frames on the wire", lacking="frames go as they are"),
+        Setting(
+            Choice(("none", "lz4", "zstd", "snappy")),
+            "of frames on the wire",
+            lacking="`flowctl.compression` does it, for every batch that is sent",
+        ),
     ] = "none"
     flight_port: Annotated[str, _SESSION["bind"]] = "127.0.0.1:0"
     health_port: Annotated[str, _SESSION["health_bind"]] = ""

@@ -51,6 +51,7 @@ class DeadLetter:
 
     @property
     def cursor(self) -> Cursor | None:
+        """Where in the ledger stream the event belongs; None if it does not say."""
         return plain.cursor_from_text(self.context.get("cursor"))
 
     def event(self) -> Event | RawLedger:
@@ -114,7 +115,7 @@ def letter_to_event(letter: DeadLetter) -> Event:
 
 
 def letter_from_event(event: Event) -> DeadLetter:
-    """Read what `letter_to_event` gives.
+    """The letter in an event of type `flowctl.ProcessorError`, for a sink that takes dead letters.
 
     Raises:
         FrameCorruptError: if it is no dead letter.
