@@ -8,7 +8,7 @@ A small frame may come without its schema, where an earlier one of the stream ha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, TypeAlias
 
@@ -67,12 +67,14 @@ class Frame:
 
     Attributes:
         has_schema: whether it came with its schema.
+        beside: bytes of it that were not in the message.
     """
 
     batch: Batch
     number: int | None
     trace: Mapping[str, str] = field(default_factory=dict)
     has_schema: bool = True
+    beside: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +301,8 @@ def decode_handle(envelope: Envelope, raw: bytes, *, look: Callable[[str], memor
         return None  # `decode` says so
     if _content_type(message) != HANDLE_CONTENT_TYPE:
         return None
-    return _frame_from_wire(message, look(message.metadata.get(HANDLE_KEY, "")), limit)
+    frame = look(message.metadata.get(HANDLE_KEY, ""))
+    return replace(_frame_from_wire(message, frame, limit), beside=len(frame))
 
 
 def _frame_metadata(batch: Batch, number: int, trace: Mapping[str, str]) -> dict[str, str]:

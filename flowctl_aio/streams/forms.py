@@ -34,10 +34,11 @@ SMALL_BYTES = 16 * 1024
 
 
 class Message(NamedTuple):
-    """One message to write, and how many rows are in it."""
+    """One message to write, how many rows are in it, and how many bytes of it lie beside it."""
 
     data: Any
     rows: int
+    beside: int = 0
 
 
 class Encoder(Protocol):

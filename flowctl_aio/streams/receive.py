@@ -172,7 +172,7 @@ class BatchReader:
         self._ready: deque[Batch] = deque()
         self._held: Received | None = None
         self._rows: list[RawLedger | Event] = []
-        self.batches = self.rows = self.bytes = 0
+        self.batches = self.rows = self.bytes = self.shared_bytes = 0
         self._frames = 0
         self.is_complete = False
 
@@ -220,6 +220,8 @@ class BatchReader:
         self._frames += 1
         self.batches += 1
         self.rows += len(frame.batch)
+        self.bytes += frame.beside
+        self.shared_bytes += frame.beside
         if frame.trace:
             frame.batch.trace = extract(frame.trace)
         return frame.batch

@@ -68,7 +68,7 @@ class BatchWriter:
                 await self._write(message.data)
                 self.batches += self._encoder.is_framed
                 self.rows += message.rows
-                self.bytes += len(message.data)
+                self.bytes += len(message.data) + message.beside
             self.batches += not self._encoder.is_framed
 
     async def end(self) -> None:

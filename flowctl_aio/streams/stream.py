@@ -36,6 +36,7 @@ class BatchStream:
 
     Attributes:
         batches, rows, bytes: what has been received so far.
+        shared_bytes: what of the bytes came through shared memory.
     """
 
     def __init__(
@@ -89,6 +90,10 @@ class BatchStream:
     @property
     def bytes(self) -> int:
         return self._reader.bytes
+
+    @property
+    def shared_bytes(self) -> int:
+        return self._reader.shared_bytes
 
     async def __aenter__(self) -> Self:
         self._open()

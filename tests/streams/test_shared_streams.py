@@ -89,7 +89,9 @@ async def test_a_source_stream_goes_through_the_ring_in_order(serve, client, pla
     async with client.source(session.endpoint, dialect=dialect) as source, source.stream(1, 300) as stream:
         got = [(row.sequence, row.xdr[0], len(row.xdr)) async for batch in stream for row in batch]
     assert got == [(sequence, sequence % 251, SIZE) for sequence in range(1, 301)]
-    assert stream.bytes < 300 * SIZE / 2  # most of them did not come through the call
+    assert stream.bytes > 300 * SIZE
+    assert stream.shared_bytes > 300 * SIZE / 2  # most of them did not come through the call
+    assert session.metrics()["bytes_out_total"] > 300 * SIZE
     assert left(place) == []
 
 
@@ -106,7 +108,8 @@ async def test_a_processor_stream_goes_through_two_rings(serve, client, place, d
     ):
         got = [(batch.first_cursor.sequence, row.payload[0]) async for batch in stream for row in batch]
     assert got == [(sequence, sequence % 251) for sequence in range(100)]
-    assert stream.bytes < 100 * SIZE / 2
+    assert stream.shared_bytes > 100 * SIZE / 2
+    assert session.metrics()["bytes_in_total"] > 100 * SIZE
     assert left(place) == []
 
 
@@ -171,7 +174,7 @@ async def test_one_option_on_either_side_turns_it_off(serve, place, ours, theirs
         source.stream(1, 20) as stream,
     ):
         assert [row.sequence async for batch in stream for row in batch] == list(range(1, 21))
-    assert stream.bytes > 20 * SIZE
+    assert stream.shared_bytes == 0
     assert left(place) == []
 
 
@@ -179,7 +182,7 @@ async def test_peers_that_do_not_see_the_same_folder_do_without(serve, client, p
     session = await serve(Ledgers(), shared_memory_folder=str(tmp_path_factory.mktemp("other")))
     async with client.source(session.endpoint) as source, source.stream(1, 20) as stream:
         assert [row.sequence async for batch in stream for row in batch] == list(range(1, 21))
-    assert stream.bytes > 20 * SIZE
+    assert stream.shared_bytes == 0
     assert left(place) == []
 
 
@@ -192,7 +195,7 @@ async def test_a_folder_that_is_not_ours_alone_is_said_once_and_not_used(serve, 
             assert [row.sequence async for batch in stream for row in batch] == [1, 2, 3, 4, 5]
     said = [record for record in caplog.records if "shared memory" in record.message]
     assert [record.levelname for record in said] == ["WARNING"]
-    assert stream.bytes > 5 * SIZE
+    assert stream.shared_bytes == 0
 
 
 async def test_a_ring_that_a_peer_never_opens_goes_with_its_stream(serve, place, until):

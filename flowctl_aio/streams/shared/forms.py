@@ -16,6 +16,7 @@ from flowctl_aio.streams.forms import Decoder, Encoder, FrameEncoder, Message
 from flowctl_aio.streams.handshake import SHARED_MEMORY, Offer, shares_memory
 from flowctl_aio.streams.shared.loan import Loan, borrow, slot_to_text
 from flowctl_aio.streams.shared.ring import BorrowedRing
+from flowctl_aio.streams.shared.slots import Slot
 from flowctl_aio.transport.call import OpenCall
 
 # Below this a frame costs no more inside its message than beside it.
@@ -43,13 +44,14 @@ class SharedEncoder:
             yield from self._inline.encode(batch, trace)
             return
         for part in split(batch, target=self._target, limit=self._limit):
-            handle = self._put(part)
-            if handle is None:
+            slot = self._put(part)
+            if slot is None:
                 yield from self._inline.encode(part, trace)
                 continue
+            handle = slot_to_text(slot)
             data = encode_handle(self._envelope, part, handle=handle, number=self._inline.number, trace=trace)
             self._inline.number += 1
-            yield Message(data, len(part))
+            yield Message(data, len(part), beside=slot.length)
 
     def encode_end(self, end: End) -> bytes | None:
         return self._inline.encode_end(end)
@@ -57,16 +59,15 @@ class SharedEncoder:
     def close(self) -> None:
         self._ring.close()
 
-    def _put(self, part: Batch) -> str | None:
+    def _put(self, part: Batch) -> Slot | None:
         rows = part.record_batch
         size = frame_size(rows)
         if not LEAST_BYTES <= size <= self._limit:
             return None
         try:
-            slot = self._ring.write(size, lambda room: write_frame_into(rows, room))
+            return self._ring.write(size, lambda room: write_frame_into(rows, room))
         except CodecError:  # the size of some cannot be told beforehand
             return None
-        return None if slot is None else slot_to_text(slot)
 
 
 class SharedDecoder:
