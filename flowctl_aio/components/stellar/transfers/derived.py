@@ -13,7 +13,9 @@ from flowctl_aio.components.stellar.assets import NATIVE_XDR, Asset, asset_of
 from flowctl_aio.components.stellar.strkey import account_address
 from flowctl_aio.components.stellar.xdr import Ledger
 from flowctl_aio.components.stellar.xdr.envelopes import FEE_BUMP, TX_V0, Envelope
-from flowctl_aio.components.stellar.xdr.ledger import Transaction
+from flowctl_aio.components.stellar.xdr.operations import walk_operations
+from flowctl_aio.components.stellar.xdr.results import walk_operation_results
+from flowctl_aio.components.stellar.xdr.transactions import Transaction
 from flowctl_aio.components.stellar.xdr.values import HASH
 from flowctl_aio.components.stellar.xdr.words import read_int64
 from flowctl_aio.errors import LedgerDecodeError
@@ -88,14 +90,16 @@ def _operations(
     uncovered: Counter[str],
 ) -> list[list[Movement]]:
     """The movements of each operation of a transaction that took effect."""
-    result, meta = transaction.result, transaction.meta
-    if not len(envelope.operations) == len(result.operations) == len(meta.operations):
+    meta = transaction.meta
+    _, starts = walk_operations(ledger.words, envelope.operations)
+    _, results = walk_operation_results(ledger.words, transaction.result.operations)
+    if not len(starts) == len(results) == len(meta.operations):
         why = "a transaction has another number of operations than of results or of changes"
-        raise LedgerDecodeError(why, ledger=ledger.header.sequence, offset=4 * result.pair)
+        raise LedgerDecodeError(why, ledger=ledger.header.sequence, offset=4 * transaction.result.pair)
     must_reconcile = ledger.header.protocol < _EXACT_BALANCES
     found = []
-    for index in range(len(envelope.operations)):
-        operation = Operation(ledger, transaction, envelope, index, network, native)
+    for index, (at, result) in enumerate(zip(starts, results, strict=True)):
+        operation = Operation(ledger, transaction, envelope, index, at, result, network, native)
         kind = operation.kind
         rule = RULES.get(kind)
         if rule is not None:

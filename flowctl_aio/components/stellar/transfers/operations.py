@@ -12,10 +12,10 @@ from flowctl_aio.components.stellar.assets import Asset, asset_of
 from flowctl_aio.components.stellar.strkey import account_address, balance_address, pool_address
 from flowctl_aio.components.stellar.xdr import Ledger
 from flowctl_aio.components.stellar.xdr.envelopes import TX_V0, Envelope
-from flowctl_aio.components.stellar.xdr.ledger import Transaction
 from flowctl_aio.components.stellar.xdr.operations import operation_body
 from flowctl_aio.components.stellar.xdr.results import CLAIM_HEAD
-from flowctl_aio.components.stellar.xdr.values import ACCOUNT, ASSET, MUXED_ACCOUNT
+from flowctl_aio.components.stellar.xdr.transactions import Transaction
+from flowctl_aio.components.stellar.xdr.values import ACCOUNT, ASSET, HASH, MUXED_ACCOUNT
 from flowctl_aio.components.stellar.xdr.words import (
     VOID,
     StrangeValueError,
@@ -88,24 +88,30 @@ class Operation:
     )
 
     def __init__(
-        self, ledger: Ledger, transaction: Transaction, envelope: Envelope, index: int, network: bytes, native: Asset
+        self,
+        ledger: Ledger,
+        transaction: Transaction,
+        envelope: Envelope,
+        index: int,
+        at: int,
+        result: int,
+        network: bytes,
+        native: Asset,
     ) -> None:
         data, w = ledger.data, ledger.words
         self.data, self.w = data, w
         self.transaction, self.envelope, self.index = transaction, envelope, index
         self.network, self.native = network, native
-        i = envelope.operations[index]
-        body = operation_body(w, i)
+        body = operation_body(w, at)
         self.kind, self.body = w[body], body + 1
-        result = transaction.result.operations[index]
         # A passive offer that trades at once has the result of a plain one.
         same = w[result + 1] == self.kind or (w[result + 1], self.kind) == (_SELL_OFFER, _PASSIVE_OFFER)
         if w[result] or w[result + 2] or not same:
             raise StrangeValueError("an operation that took effect has the result of another, or a failure")
         self.result = result + 3
         self.changes = transaction.meta.operations[index][0]
-        if w[i]:
-            self.source_key, self.source_id = read_account(data, w, i + 1)
+        if w[at]:
+            self.source_key, self.source_id = read_account(data, w, at + 1)
         else:
             self.source_key, self.source_id = read_account(data, w, envelope.source, is_key=envelope.kind == TX_V0)
         self.source = account_address(self.source_key)
@@ -297,7 +303,8 @@ def _revoked_balance_id(op: Operation, pool_id: bytes, asset_xdr: bytes) -> byte
     """The id that a balance gets if this operation pushes this asset out of this pool."""
     envelope = op.envelope
     key, _ = read_account(op.data, op.w, envelope.source, is_key=envelope.kind == TX_V0)
-    sequence = op.data[4 * envelope.sequence : 4 * envelope.sequence + 8]
+    after_fee = 4 * (envelope.source + (HASH if envelope.kind == TX_V0 else MUXED_ACCOUNT[op.w[envelope.source]]) + 1)
+    sequence = op.data[after_fee : after_fee + 8]
     index = op.index.to_bytes(4, "big")
     return sha256(_REVOKED_FROM_POOL + bytes(4) + key + sequence + index + pool_id + asset_xdr).digest()
 

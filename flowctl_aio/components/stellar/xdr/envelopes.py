@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from re import Match
 from typing import NamedTuple
 
 from .operations import walk_operations
@@ -18,6 +19,7 @@ _MEMO = {0: 1, 2: 3, 3: 9, 4: 9}
 _TIME_BOUNDS = (0, 4)
 _OPTIONAL_TWO_WORDS = (1, 3)
 _OPTIONAL_TIME_BOUNDS = (1, 5)
+_PLACES = ("source", "memo", "operations", "inner")  # groups of the expression for a usual envelope
 
 
 class Envelope(NamedTuple):
@@ -28,10 +30,9 @@ class Envelope(NamedTuple):
         body: the transaction that is hashed; it ends where the signatures begin.
         signatures: the first word after the transaction.
         fee_source: the account that pays: a MuxedAccount, or the bare key if `kind` is TX_V0.
-        source: the source account, in the same form as `fee_source`.
-        sequence: the sequence number, int64.
+        source: the source account, in the same form as `fee_source`; fee (uint32) and sequence number (int64) follow.
         memo: the memo.
-        operations: each operation, beginning with its optional source.
+        operations: the array of operations.
         is_soroban: whether it carries Soroban data.
     """
 
@@ -40,10 +41,33 @@ class Envelope(NamedTuple):
     signatures: int
     fee_source: int
     source: int
-    sequence: int
     memo: int
-    operations: list[int]
+    operations: int
     is_soroban: bool
+
+
+def walk_envelopes(w: Words[int], i: int, found: list[Envelope] | None) -> int:
+    """Walks an array of envelopes, appends them to `found` unless it is None, and returns the position after it."""
+    usual_at = usual_envelope()
+    count, i = w[i], i + 1
+    for _ in range(count):
+        usual = usual_at(w, 4 * i)
+        if usual is None:
+            i, envelope = walk_envelope(w, i)
+            if found is not None:
+                found.append(envelope)
+        else:
+            if found is not None:
+                found.append(_usual(i, usual))
+            i = usual.end() >> 2
+    return i
+
+
+def _usual(i: int, usual: Match[bytes]) -> Envelope:
+    source, memo, operations, signatures = (at >> 2 for at in map(usual.start, _PLACES))
+    if usual["bump"] is None:
+        return Envelope(TX_V1, i + 1, signatures, source, source, memo, operations, is_soroban=False)
+    return Envelope(FEE_BUMP, i + 1, usual.start("outer") >> 2, i + 1, source, memo, operations, is_soroban=False)
 
 
 def walk_envelope(w: Words[int], i: int) -> tuple[int, Envelope]:
@@ -51,58 +75,39 @@ def walk_envelope(w: Words[int], i: int) -> tuple[int, Envelope]:
     kind, i = w[i], i + 1
     body = i
     if kind == TX_V1:
-        i, source, sequence, memo, operations, is_soroban = _transaction(w, i)
+        i, source, memo, operations, is_soroban = _transaction(w, i)
         fee_source = source
     elif kind == FEE_BUMP:
         fee_source = i
         i += MUXED_ACCOUNT[w[i]] + 2
         i += _INNER_TYPE[w[i]]
-        i, source, sequence, memo, operations, is_soroban = _transaction(w, i)
+        i, source, memo, operations, is_soroban = _transaction(w, i)
         i = _signatures(w, i)
         i += VOID[w[i]]
     else:
         i += _V0_TYPE[kind]
         fee_source = source = i
-        sequence = i + HASH + 1
-        i = sequence + 2
+        i += HASH + 3  # key, fee, sequence number
         i += _OPTIONAL_TIME_BOUNDS[w[i]]
         memo, i = i, _skip_memo(w, i)
-        i, operations = walk_operations(w, i)
+        operations = i
+        i, _ = walk_operations(w, i)
         i += VOID[w[i]]
         is_soroban = False
-    envelope = Envelope(kind, body, i, fee_source, source, sequence, memo, operations, is_soroban)
+    envelope = Envelope(kind, body, i, fee_source, source, memo, operations, is_soroban)
     return _signatures(w, i), envelope
 
 
-def walk_envelopes(w: Words[int], i: int, found: list[Envelope]) -> int:
-    """Walks an array of envelopes, appends them to `found` and returns the position after it."""
-    count, i = w[i], i + 1
-    for _ in range(count):
-        i, envelope = walk_envelope(w, i)
-        found.append(envelope)
-    return i
-
-
-def skip_envelopes(w: Words[int], i: int) -> int:
-    """Skips an array of envelopes."""
-    usual_of = usual_envelope()
-    count, i = w[i], i + 1
-    for _ in range(count):
-        usual = usual_of(w, 4 * i)
-        i = usual.end() >> 2 if usual is not None else walk_envelope(w, i)[0]
-    return i
-
-
-def _transaction(w: Words[int], i: int) -> tuple[int, int, int, int, list[int], bool]:
+def _transaction(w: Words[int], i: int) -> tuple[int, int, int, int, bool]:
     source = i
-    i += MUXED_ACCOUNT[w[i]] + 1
-    sequence = i
-    i = _preconditions(w, i + 2)
+    i += MUXED_ACCOUNT[w[i]] + 3  # fee, sequence number
+    i = _preconditions(w, i)
     memo, i = i, _skip_memo(w, i)
-    i, operations = walk_operations(w, i)
+    operations = i
+    i, _ = walk_operations(w, i)
     is_soroban = w[i] == 1
     i += FLAG[w[i]]
-    return _soroban_data(w, i) if is_soroban else i, source, sequence, memo, operations, is_soroban
+    return _soroban_data(w, i) if is_soroban else i, source, memo, operations, is_soroban
 
 
 def _preconditions(w: Words[int], i: int) -> int:

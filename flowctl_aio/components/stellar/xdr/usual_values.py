@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from .patterns import choice, several, text, word, words
+from .patterns import any_of, choice, several, text, word, words
 from .values import HASH
 
 _MOST_IN_VEC, _MOST_IN_MAP = 4, 4
 
 _ADDRESS = choice({0: words(9), 1: words(HASH)})
-# In the order in which they are frequent: address, symbol, i128, u64, u32, void, string, bytes, bool, u128, i32.
-_SIZES = {10: words(4), 5: words(2), 3: words(1), 1: b"", 14: text(), 13: text(), 0: words(1), 9: words(4), 4: words(1)}
-SCALAR = choice({18: _ADDRESS, 15: text(), **_SIZES})
+_TEXTS = any_of((13, 14, 15)) + text()  # bytes, string, symbol
+_ONE, _TWO, _FOUR = any_of((0, 3, 4)) + words(1), any_of((5, 6, 7, 8)) + words(2), any_of((9, 10)) + words(4)
+# In the order in which they are frequent.
+SCALAR = b"(?:" + b"|".join((word(18) + _ADDRESS, _TEXTS, _FOUR, _TWO, _ONE, word(1))) + b")"
 
 
 def usual_value() -> bytes:
