@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .usual import usual_change_alone, usual_changes
+from .usual_values import usual_contract_data
 from .values import (
     ADDRESS,
     ASSET,
@@ -41,6 +42,8 @@ _CONFIG_ITEM = {6: 5, 7: 5, 12: 2, 19: HASH}  # words of an item, where the sett
 
 def skip_changes(w: Words[int], i: int) -> int:
     """Skips LedgerEntryChanges."""
+    if not w[i]:
+        return i + 1
     usual = usual_changes()(w, 4 * i)
     if usual is not None:
         return usual.end() >> 2
@@ -131,6 +134,9 @@ def _pool(w: Words[int], i: int) -> int:
 
 
 def _contract_data(w: Words[int], i: int) -> int:
+    usual = usual_contract_data()(w, 4 * i)
+    if usual is not None:
+        return usual.end() >> 2
     i += VOID[w[i]]
     i = skip_scvals(w, i + ADDRESS[w[i]], 1)
     i += FLAG[w[i]]  # durability

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .entries import skip_changes
-from .usual_events import SHORT_EVENT, usual_event, usual_transfer
+from .usual_events import FLAGGED_AT_ONCE, SHORT_EVENT, usual_event, usual_flagged_events, usual_transfer
 from .usual_transactions import usual_end, usual_operation
 from .values import skip_event, skip_scvals, walk_flagged_events
-from .words import FLAG, VOID, StrangeValueError, Words
+from .words import FLAG, VOID, StrangeValueError, Words, new_tuple
 
 _SOROBAN_EXT = (1, 8)  # version 1: extension point, three fees
 _STAGES = (1, 1, 1)
@@ -99,7 +99,7 @@ def walk_operations_v4(w: Words[int], i: int, before: int) -> tuple[int, Meta]:
             i = skip_scvals(w, i, has_value)
         i, staged = walk_flagged_events(w, i, _STAGES)
     i = _skip_diagnostics(w, i) if w[i] else i + 1
-    return i, Meta(4, before, operations, after, [], staged)
+    return i, new_tuple(Meta, (4, before, operations, after, [], staged))
 
 
 def _walk_operation_v4(w: Words[int], i: int) -> tuple[int, tuple[int, list[int]]]:
@@ -120,17 +120,24 @@ def _walk_events(w: Words[int], i: int) -> tuple[int, list[int]]:
     count, i = w[i], i + 1
     for _ in range(count):
         starts.append(i)
-        usual = usual_transfer(w, 4 * i)
+        usual = usual_transfer(w, 4 * i) or usual_event()(w, 4 * i)
         i = usual.end() >> 2 if usual is not None else skip_event(w, i)
     return i, starts
 
 
 def _skip_diagnostics(w: Words[int], i: int) -> int:
     """Skips an array of events that each follow a bool."""
-    usual_of = usual_event()
+    few_at, one_at = usual_flagged_events(), usual_event()
     count, i = w[i], i + 1
-    for _ in range(count):
-        i += FLAG[w[i]]
-        usual = usual_of(w, 4 * i)
-        i = usual.end() >> 2 if usual is not None else skip_event(w, i)
+    while count:
+        usual = few_at(w, 4 * i) if count >= FLAGGED_AT_ONCE else None
+        if usual is not None:
+            count -= FLAGGED_AT_ONCE
+            i = usual.end() >> 2
+            continue
+        for _ in range(min(count, FLAGGED_AT_ONCE)):
+            count -= 1
+            i += FLAG[w[i]]
+            usual = one_at(w, 4 * i)
+            i = usual.end() >> 2 if usual is not None else skip_event(w, i)
     return i

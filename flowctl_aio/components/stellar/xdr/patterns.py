@@ -82,7 +82,7 @@ def repeated(item: bytes, count: int) -> bytes:
     return item * count if count < 2 else b"(?:%b){%d}+" % (item, count)
 
 
-def text() -> bytes:
-    """A string of at most 32 bytes."""
-    arms = [one_of(length - 3, length) + words(length // 4) for length in range(4, 33, 4)]
+def text(most: int = 32) -> bytes:
+    """A string of at most so many bytes, a multiple of four."""
+    arms = [one_of(length - 3, length) + words(length // 4) for length in range(4, most + 1, 4)]
     return b"(?:" + b"|".join([word(0), *arms]) + b")"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .entries import skip_offer
 from .values import ACCOUNT, ASSET, HASH
-from .words import VOID, StrangeValueError, Words
+from .words import VOID, StrangeValueError, Words, new_tuple
 
 _SUCCESS, _FAILED = 0, 0xFFFFFFFF
 _FEE_BUMP_SUCCESS, _FEE_BUMP_FAILED = 1, 0xFFFFFFF3
@@ -44,12 +44,12 @@ class Result(NamedTuple):
 def read_result(w: Words[int], i: int) -> Result:
     """What is inside the pair at `i`, which was walked."""
     at = i + HASH + 2
-    code = w[at]
-    inner = at
-    if code in (_FEE_BUMP_SUCCESS, _FEE_BUMP_FAILED):
-        inner = at + 1 + HASH + 2
-    has_operations = w[inner] == _SUCCESS or w[inner] == _FAILED
-    return Result(i, code in (_SUCCESS, _FEE_BUMP_SUCCESS), inner + 1 if has_operations else 0)
+    inner = code = w[at]
+    if code in _FEE_BUMPS:
+        at += 1 + HASH + 2
+        inner = w[at]
+    operations = at + 1 if inner in (_SUCCESS, _FAILED) else 0
+    return new_tuple(Result, (i, code in (_SUCCESS, _FEE_BUMP_SUCCESS), operations))
 
 
 def skip_result_pair(w: Words[int], i: int) -> int:

@@ -8,7 +8,7 @@ from .entries import skip_changes
 from .meta import Meta, walk_meta, walk_operations_v4
 from .results import Result, read_result, skip_result_pair
 from .usual_transactions import usual_start
-from .words import VOID, Words
+from .words import VOID, Words, new_tuple
 
 
 class Transaction(NamedTuple):
@@ -45,5 +45,5 @@ def walk_transactions(w: Words[int], i: int, version: int, found: list[Transacti
             i, meta = walk_meta(w, skip_changes(w, fee_changes))
         if version == 2:
             post_fee_changes, i = i, skip_changes(w, i)
-        found.append(Transaction(read_result(w, pair), fee_changes, meta, post_fee_changes))
+        found.append(new_tuple(Transaction, (read_result(w, pair), fee_changes, meta, post_fee_changes)))
     return i

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from .patterns import Matching, choice, one_of, several, word, words
-from .usual_values import SCALAR, usual_value
+from .patterns import Matching, choice, one_of, repeated, several, word, words
+from .usual_values import SCALAR, larger_value, usual_value
 from .values import HASH, SCV_ADDRESS, SCV_I128, SCV_STRING, SCV_SYMBOL
 
 _MOST_TOPICS = 4
+FLAGGED_AT_ONCE = 4
 _VOID = word(0)
 _CONTRACT = word(1)
 _AMOUNT = word(SCV_I128) + words(4)
@@ -48,6 +49,16 @@ SHORT_EVENTS = choice({1: _STAGED, 2: _STAGED + _STAGED})
 
 @cache
 def usual_event() -> Matching:
-    """Matches, from a position in bytes, one event of any kind with few and simple values. Made when first needed."""
+    """Matches, from a position in bytes, one event of any kind with simple values. Made when first needed."""
+    return re.compile(_event(larger_value("data")), re.DOTALL).match
+
+
+@cache
+def usual_flagged_events() -> Matching:
+    """Matches, from a position in bytes, `FLAGGED_AT_ONCE` events that each follow a bool. Made when first needed."""
+    return re.compile(repeated(one_of(0, 1) + _event(usual_value()), FLAGGED_AT_ONCE), re.DOTALL).match
+
+
+def _event(value: bytes) -> bytes:
     head = _VOID + choice({1: words(HASH), 0: b""}) + one_of(0, 2) + _VOID
-    return re.compile(head + several(SCALAR, _MOST_TOPICS) + usual_value(), re.DOTALL).match
+    return head + several(SCALAR, _MOST_TOPICS) + value
