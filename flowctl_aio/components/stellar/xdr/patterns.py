@@ -58,7 +58,7 @@ def several(item: bytes, most: int) -> bytes:
     return choice({count: repeated(item, count) for count in range(most + 1)})
 
 
-def counted(item: bytes, bits: int, name: str) -> bytes:
+def counted(item: bytes, bits: int, name: str, *, often: Iterable[int] = ()) -> bytes:
     """An array of less than `2**bits`, with an expression that grows with `bits` only. Not for use inside a repetition.
 
     Each bit of the count that is set gives a group, and each group that was found asks for so many items.
@@ -67,6 +67,7 @@ def counted(item: bytes, bits: int, name: str) -> bytes:
         item: an element.
         bits: how many bits of the count are known.
         name: of the groups; no other array of the same expression has it.
+        often: counts that are tried before, since to look at bits takes as long as two items.
     """
     looks, parts = b"", b""
     for bit in range(bits):
@@ -74,7 +75,8 @@ def counted(item: bytes, bits: int, name: str) -> bytes:
         group = b"%b%d" % (name.encode(), bit)
         looks += b"(?=(?P<%b>%b)?)" % (group, is_set)
         parts += b"(?(%b)%b)" % (group, repeated(item, 1 << bit))
-    return looks + one_of(0, (1 << bits) - 1) + parts
+    arms = [word(count) + repeated(item, count) for count in often]
+    return b"(?:" + b"|".join([*arms, looks + one_of(0, (1 << bits) - 1) + parts]) + b")"
 
 
 def repeated(item: bytes, count: int) -> bytes:

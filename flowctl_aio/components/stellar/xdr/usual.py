@@ -16,6 +16,7 @@ from .values import ASSET, HASH, TRUSTLINE_ASSET
 _MOST_SIGNERS = _MOST_SPONSORS = 20  # as many as an account can have
 _MOST_CLAIMANTS = 2
 _COUNT_BITS = 5
+_OFTEN = (6, 5, 4)  # changes of an operation
 
 
 @cache
@@ -32,7 +33,7 @@ def usual_change_alone() -> Matching:
 
 def some_changes(name: str) -> bytes:
     """A list of changes. The name is that of its groups."""
-    return counted(usual_change(), _COUNT_BITS, name)
+    return counted(usual_change(), _COUNT_BITS, name, often=_OFTEN)
 
 
 _VOID = word(0)

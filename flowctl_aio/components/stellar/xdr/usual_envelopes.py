@@ -37,7 +37,7 @@ def _transaction() -> bytes:
     preconditions = choice({1: words(4), 0: b"", 2: _preconditions()})
     memo = b"(?P<memo>)" + choice({0: b"", 1: text(), 2: words(2), 3: words(HASH), 4: words(HASH)})
     operation = choice({0: b"", 1: _MUXED_ACCOUNT}) + _operation()
-    operations = b"(?P<operations>)" + counted(operation, _COUNT_BITS, "count")
+    operations = b"(?P<operations>)" + counted(operation, _COUNT_BITS, "count", often=(1,))
     return b"(?P<source>)" + _MUXED_ACCOUNT + words(3) + preconditions + memo + operations + _VOID
 
 

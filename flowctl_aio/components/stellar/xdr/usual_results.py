@@ -21,7 +21,7 @@ _PAIR = words(HASH + 2)  # a hash and the fee
 
 def usual_result_pair() -> bytes:
     """One TransactionResultPair."""
-    results = choice({_SUCCESS: b"", _FAILED: b""}) + counted(_operation_result(), _COUNT_BITS, "results")
+    results = choice({_SUCCESS: b"", _FAILED: b""}) + counted(_operation_result(), _COUNT_BITS, "results", often=(1,))
     alone = negative(-12, -2) + b"|" + negative(-18, -14)
     fee_bump = b"(?P<bump>" + choice({_FEE_BUMP_SUCCESS: b"", _FEE_BUMP_FAILED: b""}) + _PAIR + b")?"
     # The results stand once in the expression, with or without the head of a fee bump, whose own end follows theirs.
