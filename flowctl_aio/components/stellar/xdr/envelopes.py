@@ -8,7 +8,7 @@ from typing import NamedTuple
 from .operations import walk_operations
 from .usual_envelopes import usual_envelope
 from .values import HASH, MUXED_ACCOUNT, skip_ledger_keys, skip_signer_key
-from .words import FLAG, OPTIONAL_INT64, VOID, Words, skip_opaque
+from .words import FLAG, OPTIONAL_INT64, VOID, Words, new_tuple, skip_opaque
 
 TX_V0, TX_V1, FEE_BUMP = 0, 2, 5  # EnvelopeType
 _INNER_TYPE = {TX_V1: 1}
@@ -19,7 +19,6 @@ _MEMO = {0: 1, 2: 3, 3: 9, 4: 9}
 _TIME_BOUNDS = (0, 4)
 _OPTIONAL_TWO_WORDS = (1, 3)
 _OPTIONAL_TIME_BOUNDS = (1, 5)
-_PLACES = ("source", "memo", "operations", "inner")  # groups of the expression for a usual envelope
 
 
 class Envelope(NamedTuple):
@@ -64,10 +63,13 @@ def walk_envelopes(w: Words[int], i: int, found: list[Envelope] | None) -> int:
 
 
 def _usual(i: int, usual: Match[bytes]) -> Envelope:
-    source, memo, operations, signatures = (at >> 2 for at in map(usual.start, _PLACES))
-    if usual["bump"] is None:
-        return Envelope(TX_V1, i + 1, signatures, source, source, memo, operations, is_soroban=False)
-    return Envelope(FEE_BUMP, i + 1, usual.start("outer") >> 2, i + 1, source, memo, operations, is_soroban=False)
+    """What the expression for a usual envelope found at `i`."""
+    start = usual.start
+    kind, source, signatures = TX_V1, i + 1, start("inner") >> 2
+    if usual["bump"] is not None:
+        kind, source, signatures = FEE_BUMP, start("source") >> 2, start("outer") >> 2
+    memo, operations = start("memo") >> 2, start("operations") >> 2
+    return new_tuple(Envelope, (kind, i + 1, signatures, i + 1, source, memo, operations, False))
 
 
 def walk_envelope(w: Words[int], i: int) -> tuple[int, Envelope]:
