@@ -102,6 +102,12 @@ def walk_operations_v4(w: Words[int], i: int, before: int) -> tuple[int, Meta]:
     return i, new_tuple(Meta, (4, before, operations, after, [], staged))
 
 
+def failed_v4(w: Words[int], before: int, events: int) -> Meta:
+    """A meta of version 4 without operations: nothing after `before` but one or two events of fees at `events`."""
+    after = events - 2  # and the flag of Soroban
+    return new_tuple(Meta, (4, before, [], after, [], _short_events(w, events)))
+
+
 def _walk_operation_v4(w: Words[int], i: int) -> tuple[int, tuple[int, list[int]]]:
     i += VOID[w[i]]
     changes, i = i, skip_changes(w, i)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .entries import skip_changes
-from .meta import Meta, walk_meta, walk_operations_v4
+from .meta import Meta, failed_v4, walk_meta, walk_operations_v4
 from .results import Result, read_result, skip_result_pair
 from .usual_transactions import usual_start
 from .words import VOID, Words, new_tuple
@@ -39,7 +39,11 @@ def walk_transactions(w: Words[int], i: int, version: int, found: list[Transacti
         usual = usual_at(w, 4 * i)
         if usual is not None:
             fee_changes, before = usual.start("fee") >> 2, usual.start("before") >> 2
-            i, meta = walk_operations_v4(w, usual.end() >> 2, before)
+            events, i = usual.start("events") >> 2, usual.end() >> 2
+            if events > 0:
+                meta = failed_v4(w, before, events)
+            else:
+                i, meta = walk_operations_v4(w, i, before)
         else:
             fee_changes = skip_result_pair(w, i)
             i, meta = walk_meta(w, skip_changes(w, fee_changes))

@@ -1,7 +1,8 @@
 """The usual transaction as three regular expressions, for what was applied in protocols that write meta version 4.
 
 Its start is everything before its operations, its end everything after them but diagnostic events.
-So a transaction takes two matches, and one more for each operation: what costs time is not to match, but to call.
+So a failed transaction takes one match, and another two and one for each operation: what takes time is not to match,
+but to call.
 As in `usual`, each matches whole or not at all.
 """
 
@@ -22,10 +23,15 @@ _VOID = word(0)
 
 @cache
 def usual_start() -> Matching:
-    """Result, changes of the fee, and meta up to its operations. Groups: `fee` and `before` begin lists of changes."""
+    """Result, changes of the fee, and meta up to its operations, or all of it where it has none, as if it failed.
+
+    Groups: `fee` and `before` begin lists of changes; `events` begins those of fees, if the match has all.
+    """
     fee = b"(?P<fee>)" + _changes(2)
     before = b"(?P<before>)" + _changes(2, 4)
-    return re.compile(usual_result_pair() + fee + _VERSION + _VOID + before, re.DOTALL).match
+    # No operations, no changes after them, nothing of Soroban; no diagnostic events.
+    rest = b"(?:" + _VOID + _VOID + _VOID + b"(?P<events>)" + SHORT_EVENTS + _VOID + b")?"
+    return re.compile(usual_result_pair() + fee + _VERSION + _VOID + before + rest, re.DOTALL).match
 
 
 @cache
