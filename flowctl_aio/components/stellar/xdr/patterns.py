@@ -81,7 +81,7 @@ def counted(item: bytes, bits: int, name: str, *, often: Iterable[int] = ()) -> 
 
 def repeated(item: bytes, count: int) -> bytes:
     """So many of these, one after the other."""
-    return item * count if count < 2 else b"(?:%b){%d}+" % (item, count)
+    return item * count if count < 2 else b"(?:%b){%d}" % (item, count)
 
 
 def text(most: int = 32) -> bytes:

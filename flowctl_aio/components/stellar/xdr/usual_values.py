@@ -64,5 +64,5 @@ def usual_scalars(most: int) -> Matching:
     """Matches as many scalars as stand there, up to `most`, each a group: the number of the last tells how many."""
     expression = b""
     for _ in range(most):
-        expression = b"(?:(" + SCALAR + b")" + expression + b")?+"
+        expression = b"(?:(" + SCALAR + b")" + expression + b")?"
     return re.compile(expression, re.DOTALL).match
