@@ -54,6 +54,7 @@ REMEMBERED = (
     assets.asset_of,
     assets.proven_asset,
     events._address,
+    events._named,
 )
 OURS: tuple[Mode, ...] = ("unified", "derived")
 EXPLAINING = ("stellar_sdk-kept", "stellar_sdk-without-gc")

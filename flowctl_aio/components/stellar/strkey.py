@@ -123,6 +123,9 @@ def _decode_56(text: str) -> bytes:
 
 
 _VERSION_G, _VERSION_C, _VERSION_L = (bytes((_KINDS[kind][0],)) for kind in ("G", "C", "L"))
+_VERSION_B = bytes((_KINDS["B"][0], 0))  # and the type of the id
+_BYTES = [bytes((value,)) for value in range(256)]
+_LAST_LETTERS = [b32encode(byte).rstrip(b"=").decode("ascii") for byte in _BYTES]
 
 
 def _encode_32(version: bytes, payload: bytes) -> str:
@@ -153,4 +156,9 @@ def pool_address(pool_id: bytes) -> str:
 
 def balance_address(balance_id: bytes) -> str:
     """The B address of a claimable balance id of 32 bytes. Not remembered: a balance is made once and claimed once."""
-    return encode_strkey("B", b"\0" + balance_id)
+    if len(balance_id) != 32:
+        raise CodecError(f"the id of a claimable balance has 32 bytes, not {len(balance_id)}")
+    body = _VERSION_B + balance_id
+    low, high = crc_hqx(body, 0).to_bytes(2, "little")
+    # All but the last byte of the sum, which has two letters of its own.
+    return _encode_35(body + _BYTES[low]) + _LAST_LETTERS[high]

@@ -9,6 +9,9 @@ import pytest
 from stellar_sdk.xdr import LedgerCloseMeta
 
 from flowctl_aio.components.stellar.xdr import ledger_header, split_ledgers, walk_ledger
+from flowctl_aio.components.stellar.xdr.entries import skip_changes
+from flowctl_aio.components.stellar.xdr.meta import walk_meta
+from flowctl_aio.components.stellar.xdr.results import skip_result_pair
 from flowctl_aio.components.stellar.xdr.values import skip_scvals
 from flowctl_aio.components.stellar.xdr.words import decoding, words_of
 from flowctl_aio.errors import LedgerDecodeError
@@ -61,6 +64,18 @@ def test_walk_and_header_agree_with_a_full_decoder(real: Any, name: str) -> None
             assert walked.meta.version == meta.v
             assert len(walked.meta.operations) == len(parts.operations)
             assert len(walked.meta.events) == len(getattr(parts, "events", None) or [])
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_a_transaction_passed_at_once_is_as_its_parts_are(real: Any, name: str) -> None:
+    for data in real.ledgers(name):
+        ledger = walk_ledger(data)
+        w = ledger.words
+        for result, fee_changes, meta, post_fee_changes in ledger.transactions:
+            assert skip_result_pair(w, result.pair) == fee_changes
+            i, parts = walk_meta(w, skip_changes(w, fee_changes))
+            assert parts == meta
+            assert post_fee_changes in (0, i)
 
 
 def test_ledgers_back_to_back_are_cut_apart(real: Any) -> None:

@@ -95,7 +95,7 @@ def _facts(ledger: Ledger, *, must_verify: bool) -> tuple[Any, ...]:
         len(results),
         len(succeeded),
         len(results) - len(succeeded),
-        sum(len(result.operations) for result in succeeded),
+        sum(w[result.operations] for result in succeeded),
         fees,
         read_int64(w, at + _FEE_POOL),
         w[at + _BASE_FEE],

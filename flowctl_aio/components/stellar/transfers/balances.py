@@ -20,7 +20,7 @@ from flowctl_aio.components.stellar.xdr.entries import (
     ENTRY_POOL,
     ENTRY_TRUSTLINE,
 )
-from flowctl_aio.components.stellar.xdr.ledger import Transaction
+from flowctl_aio.components.stellar.xdr.transactions import Transaction
 from flowctl_aio.components.stellar.xdr.values import ACCOUNT, ASSET, HASH, skip_claimants
 from flowctl_aio.components.stellar.xdr.words import read_int64
 from flowctl_aio.errors import LedgerDecodeError

@@ -7,20 +7,23 @@ which is taken over the bytes as they stand.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from hashlib import sha256
 
 from flowctl_aio.components.stellar.assets import NATIVE_XDR, Asset, asset_of
 from flowctl_aio.components.stellar.strkey import account_address
 from flowctl_aio.components.stellar.xdr import Ledger
 from flowctl_aio.components.stellar.xdr.envelopes import FEE_BUMP, TX_V0, Envelope
-from flowctl_aio.components.stellar.xdr.ledger import Transaction
+from flowctl_aio.components.stellar.xdr.operations import operation_body, walk_operations
+from flowctl_aio.components.stellar.xdr.results import walk_operation_results
+from flowctl_aio.components.stellar.xdr.transactions import Transaction
 from flowctl_aio.components.stellar.xdr.values import HASH
-from flowctl_aio.components.stellar.xdr.words import read_int64
+from flowctl_aio.components.stellar.xdr.words import StrangeValueError, Words, read_int64
 from flowctl_aio.errors import LedgerDecodeError
 
 from .changes import balance_rise, operation_balance_rise
 from .movements import Movement, TransactionMovements, burn, fee, mint
-from .operations import NAMES, RULES, WITHOUT_MOVEMENT, Operation, read_account
+from .operations import NAMES, OFFERS, PASSIVE_OFFER, RULES, SELL_OFFER, WITHOUT_MOVEMENT, Operation, read_account
 
 _TAG_TX, _TAG_FEE_BUMP = b"\0\0\0\2", b"\0\0\0\5"
 _TAG_V0 = _TAG_TX + bytes(4)  # hashed as if it were a V1 transaction with a plain source account
@@ -88,17 +91,27 @@ def _operations(
     uncovered: Counter[str],
 ) -> list[list[Movement]]:
     """The movements of each operation of a transaction that took effect."""
-    result, meta = transaction.result, transaction.meta
-    if not len(envelope.operations) == len(result.operations) == len(meta.operations):
+    w = ledger.words
+    starts = _starts(w, envelope.operations, walk_operations)
+    results = _starts(w, transaction.result.operations, walk_operation_results)
+    if not len(starts) == len(results) == len(transaction.meta.operations):
         why = "a transaction has another number of operations than of results or of changes"
-        raise LedgerDecodeError(why, ledger=ledger.header.sequence, offset=4 * result.pair)
+        raise LedgerDecodeError(why, ledger=ledger.header.sequence, offset=4 * transaction.result.pair)
     must_reconcile = ledger.header.protocol < _EXACT_BALANCES
-    found = []
-    for index in range(len(envelope.operations)):
-        operation = Operation(ledger, transaction, envelope, index, network, native)
-        kind = operation.kind
+    found: list[list[Movement]] = []
+    for index, (at, result) in enumerate(zip(starts, results, strict=True)):
+        body = operation_body(w, at)
+        kind, result_kind = w[body], w[result + 1]
+        # A passive offer that trades at once has the result of a plain one.
+        same = result_kind == kind or (result_kind == SELL_OFFER and kind == PASSIVE_OFFER)
+        if w[result] or w[result + 2] or not same:
+            raise StrangeValueError("an operation that took effect has the result of another, or a failure")
+        if kind in OFFERS and not w[result + 3] and not must_reconcile:
+            found.append([])  # an offer that met no other, as most do
+            continue
         rule = RULES.get(kind)
         if rule is not None:
+            operation = Operation(ledger, transaction, envelope, index, at, body + 1, result + 3, network, native)
             movements = rule(operation)
             found.append(_reconcile(operation, movements) if must_reconcile else movements)
         else:
@@ -106,6 +119,13 @@ def _operations(
             if kind not in WITHOUT_MOVEMENT:
                 uncovered[NAMES[kind] if kind < len(NAMES) else f"operation_{kind}"] += 1
     return found
+
+
+def _starts(w: Words[int], i: int, walk: Callable[[Words[int], int], tuple[int, list[int]]]) -> list[int]:
+    """Where each element of the array at `i` begins; 0 is no array. One alone, as there mostly is, needs no walk."""
+    if not i:
+        return []
+    return [i + 1] if w[i] == 1 else walk(w, i)[1]
 
 
 def _reconcile(operation: Operation, movements: list[Movement]) -> list[Movement]:

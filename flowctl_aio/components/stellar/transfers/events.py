@@ -13,7 +13,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from flowctl_aio.components.stellar.assets import proven_asset
+from flowctl_aio.components.stellar.assets import Asset, proven_asset
 from flowctl_aio.components.stellar.strkey import (
     account_address,
     balance_address,
@@ -74,6 +74,7 @@ _USUAL_TRANSFER = re.compile(
     % (_AN_ADDRESS, _AN_ADDRESS),
     re.DOTALL,
 )
+_REMEMBERED = 1 << 16
 _TEXTS = (SCV_SYMBOL, SCV_STRING)
 _ONCE_WITH_ADMIN = ("mint", "clawback")
 
@@ -95,16 +96,12 @@ def read_events(data: bytes, w: Words[int], starts: list[int], *, older: bool, n
         usual = usual_at(data, 4 * i)
         if usual is not None:
             emitter, frm, to, name, amount = usual.groups()
-            asset = proven_asset(name[1 : 1 + name[0]], emitter, network)
+            text, contract, issuer = _named(name, emitter, network)
             units = int.from_bytes(amount, "big", signed=True)
-            if asset is None:
-                contract, text = contract_address(emitter), None
-            elif older:
-                movements.append(move(asset, _address(frm), _address(to), units))
-                continue
+            if older and text is not None:
+                movements.append(move(Asset(text, contract, issuer), _address(frm), _address(to), units))
             else:
-                text, contract, _ = asset
-            movements.append((contract, None, "transfer", text, _address(frm), _address(to), units))
+                movements.append((contract, None, "transfer", text, _address(frm), _address(to), units))
             continue
         topic = i + _TOPICS
         # Without a contract id these positions mean something else, but then the event is out anyway.
@@ -115,6 +112,19 @@ def read_events(data: bytes, w: Words[int], starts: list[int], *, older: bool, n
                 if movement is not None:
                     movements.append(movement)
     return movements
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _named(name: bytes, emitter: bytes, network: bytes) -> tuple[str | None, str, str | None]:
+    """Text, contract and issuer of the asset that a usual transfer names; of a custom token only the contract.
+
+    Args:
+        name: the length of the text, one byte, and the text with its padding.
+        emitter: the id of the contract.
+        network: the network's id.
+    """
+    asset = proven_asset(name[1 : 1 + name[0]], emitter, network)
+    return (None, contract_address(emitter), None) if asset is None else asset
 
 
 def read_topics(w: Words[int], i: int) -> list[int]:
@@ -172,7 +182,7 @@ def read_address(data: bytes, topics: list[int], nth: int) -> str:
     return _address(data[4 * topics[nth] + 4 : 4 * topics[nth + 1]])
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=_REMEMBERED)
 def _address(xdr: bytes) -> str:
     """An SCAddress as text, by its kind."""
     kind, body = xdr[3], xdr[4:]

@@ -12,10 +12,9 @@ from flowctl_aio.components.stellar.assets import Asset, asset_of
 from flowctl_aio.components.stellar.strkey import account_address, balance_address, pool_address
 from flowctl_aio.components.stellar.xdr import Ledger
 from flowctl_aio.components.stellar.xdr.envelopes import TX_V0, Envelope
-from flowctl_aio.components.stellar.xdr.ledger import Transaction
-from flowctl_aio.components.stellar.xdr.operations import operation_body
 from flowctl_aio.components.stellar.xdr.results import CLAIM_HEAD
-from flowctl_aio.components.stellar.xdr.values import ACCOUNT, ASSET, MUXED_ACCOUNT
+from flowctl_aio.components.stellar.xdr.transactions import Transaction
+from flowctl_aio.components.stellar.xdr.values import ACCOUNT, ASSET, HASH, MUXED_ACCOUNT
 from flowctl_aio.components.stellar.xdr.words import (
     VOID,
     StrangeValueError,
@@ -30,7 +29,8 @@ from .events import read_events
 from .movements import Movement, Muxed, burn, clawback, mint, move
 
 _PLAIN_ACCOUNT = 0
-_SELL_OFFER, _PASSIVE_OFFER = 3, 4
+SELL_OFFER, PASSIVE_OFFER = 3, 4
+OFFERS = frozenset((SELL_OFFER, PASSIVE_OFFER, 12))  # whose rule is their trades alone
 _MEMO_NONE, _MEMO_TEXT, _MEMO_ID = 0, 1, 2
 _POOL_CLAIM = 2
 _CLAIM_KEY = (1, 2, 1)  # words before the seller's key or the pool's id; an account of the new form has a type
@@ -62,7 +62,6 @@ class Operation:
         index: its position in the transaction, from 0.
         network: the network's id.
         native: the native asset.
-        kind: its type.
         body: the word after its type.
         result: the word after the code of its result.
         changes: its entry changes.
@@ -76,7 +75,6 @@ class Operation:
         "data",
         "envelope",
         "index",
-        "kind",
         "native",
         "network",
         "result",
@@ -88,24 +86,25 @@ class Operation:
     )
 
     def __init__(
-        self, ledger: Ledger, transaction: Transaction, envelope: Envelope, index: int, network: bytes, native: Asset
+        self,
+        ledger: Ledger,
+        transaction: Transaction,
+        envelope: Envelope,
+        index: int,
+        at: int,
+        body: int,
+        result: int,
+        network: bytes,
+        native: Asset,
     ) -> None:
         data, w = ledger.data, ledger.words
         self.data, self.w = data, w
         self.transaction, self.envelope, self.index = transaction, envelope, index
         self.network, self.native = network, native
-        i = envelope.operations[index]
-        body = operation_body(w, i)
-        self.kind, self.body = w[body], body + 1
-        result = transaction.result.operations[index]
-        # A passive offer that trades at once has the result of a plain one.
-        same = w[result + 1] == self.kind or (w[result + 1], self.kind) == (_SELL_OFFER, _PASSIVE_OFFER)
-        if w[result] or w[result + 2] or not same:
-            raise StrangeValueError("an operation that took effect has the result of another, or a failure")
-        self.result = result + 3
+        self.body, self.result = body, result
         self.changes = transaction.meta.operations[index][0]
-        if w[i]:
-            self.source_key, self.source_id = read_account(data, w, i + 1)
+        if w[at]:
+            self.source_key, self.source_id = read_account(data, w, at + 1)
         else:
             self.source_key, self.source_id = read_account(data, w, envelope.source, is_key=envelope.kind == TX_V0)
         self.source = account_address(self.source_key)
@@ -297,7 +296,8 @@ def _revoked_balance_id(op: Operation, pool_id: bytes, asset_xdr: bytes) -> byte
     """The id that a balance gets if this operation pushes this asset out of this pool."""
     envelope = op.envelope
     key, _ = read_account(op.data, op.w, envelope.source, is_key=envelope.kind == TX_V0)
-    sequence = op.data[4 * envelope.sequence : 4 * envelope.sequence + 8]
+    after_fee = 4 * (envelope.source + (HASH if envelope.kind == TX_V0 else MUXED_ACCOUNT[op.w[envelope.source]]) + 1)
+    sequence = op.data[after_fee : after_fee + 8]
     index = op.index.to_bytes(4, "big")
     return sha256(_REVOKED_FROM_POOL + bytes(4) + key + sequence + index + pool_id + asset_xdr).digest()
 

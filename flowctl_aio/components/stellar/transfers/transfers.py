@@ -95,9 +95,10 @@ def _in_order(ledger: Ledger, found: list[TransactionMovements]) -> list[Row]:
     rows: list[Row] = []
     of_operations: list[Row] = []
     late: list[Row] = []
+    data = ledger.data
     for number, (transaction, (fees, operations)) in enumerate(zip(ledger.transactions, found, strict=True), 1):
         start = 4 * transaction.result.pair
-        head = (sequence, closed_at, ledger.data[start : start + 32].hex(), number)
+        head = (sequence, closed_at, data[start : start + 32].hex(), number)
         of_fee = (*head, None)
         rows.append(of_fee + fees[0])
         for index, movements in enumerate(operations, 1):

@@ -14,8 +14,8 @@ from functools import lru_cache
 from flowctl_aio.components.stellar.assets import NATIVE_XDR, Asset, asset_contract_id, asset_of
 from flowctl_aio.components.stellar.strkey import account_address
 from flowctl_aio.components.stellar.xdr import Ledger
-from flowctl_aio.components.stellar.xdr.values import HASH, SCV_ADDRESS, SCV_SYMBOL
-from flowctl_aio.components.stellar.xdr.words import Words
+from flowctl_aio.components.stellar.xdr.values import HASH, SCV_ADDRESS, SCV_I128, SCV_SYMBOL
+from flowctl_aio.components.stellar.xdr.words import Words, new_tuple
 from flowctl_aio.errors import LedgerDecodeError
 
 from .events import CONTRACT_EVENT, contract_id, read_address, read_events, read_int128, read_topics
@@ -23,7 +23,7 @@ from .movements import Movement, TransactionMovements, fee
 
 _FEE = int.from_bytes(b"fee\0", "big")
 _FLAG, _TYPE, _TOPIC = 1, 10, 13  # words from the start of an event: contract flag, type, first topic
-_KEY = 19  # words from the start of a fee event as it almost always is to the key of the account that pays
+_AMOUNT = 27  # words from the start of a fee event as it almost always is to its data
 
 
 def read_unified(ledger: Ledger, network: bytes) -> list[TransactionMovements]:
@@ -34,25 +34,22 @@ def read_unified(ledger: Ledger, network: bytes) -> list[TransactionMovements]:
             or a fee event that is not the network's own.
     """
     data, w = ledger.data, ledger.words
-    native, native_id = asset_of(NATIVE_XDR, network), asset_contract_id(NATIVE_XDR, network)
-    usual = _usual_start(native_id)
+    native_id = asset_contract_id(NATIVE_XDR, network)
+    native, usual = asset_of(NATIVE_XDR, network), _usual_start(native_id)
     found = []
-    for number, transaction in enumerate(ledger.transactions, 1):
-        meta, pair = transaction.meta, transaction.result.pair
+    for number, (result, _, meta, _) in enumerate(ledger.transactions, 1):
         if meta.version != 4:
-            raise _no_events(ledger, pair, f"transaction {number} has meta version {meta.version}")
+            raise _no_events(ledger, result.pair, f"transaction {number} has meta version {meta.version}")
         fees = _read_fees(ledger, meta.events, native, native_id, usual)
         if not fees:
-            raise _no_events(ledger, pair, f"transaction {number} has no fee event")
+            raise _no_events(ledger, result.pair, f"transaction {number} has no fee event")
         if len(fees) > 2:
-            raise _unreadable(ledger, pair, f"transaction {number} has {len(fees)} fee events")
+            raise _unreadable(ledger, result.pair, f"transaction {number} has {len(fees)} fee events")
         operations: list[list[Movement]] = []
-        if transaction.result.success:
-            operations = [
-                read_events(data, w, events, older=False, network=network) if events else []
-                for _, events in meta.operations
-            ]
-        found.append(TransactionMovements(fees, operations))
+        if result.success:
+            for _, events in meta.operations:
+                operations.append(read_events(data, w, events, older=False, network=network) if events else [])
+        found.append(new_tuple(TransactionMovements, (fees, operations)))
     return found
 
 
@@ -61,9 +58,13 @@ def _read_fees(ledger: Ledger, starts: list[int], native: Asset, native_id: byte
     data, w = ledger.data, ledger.words
     fees = []
     for i in starts:
-        if data[4 * i : 4 * i + len(usual)] == usual:
-            key, amount = i + _KEY, read_int128(data, w, i + _KEY + HASH)
-            payer = account_address(data[4 * key : 4 * key + 32])
+        amount: int | None
+        if data.startswith(usual, 4 * i):
+            key = 4 * i + len(usual)
+            payer = account_address(data[key : key + 32])
+            # As `read_int128` would, without a call.
+            is_amount = w[i + _AMOUNT] == SCV_I128
+            amount = int.from_bytes(data[key + 36 : key + 52], "big", signed=True) if is_amount else None
         elif _is_fee(w, i):
             payer, amount = _read_unusual(ledger, i, native_id)
         else:

@@ -1,6 +1,6 @@
 """Ledger entries and their changes: three quarters of a ledger's bytes, so the hot part of the walk.
 
-Those of usual shapes are passed by an expression, a few at once; the functions here know all shapes.
+Those of usual shapes are passed by an expression, a list at once; the functions here know all shapes.
 `read_changes` finds the entries of one list for those few rules that look inside.
 """
 
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .usual import usual_changes
+from .usual import usual_change_alone, usual_changes
+from .usual_values import usual_contract_data
 from .values import (
     ADDRESS,
     ASSET,
@@ -26,7 +27,6 @@ CREATED, UPDATED, REMOVED, STATE, RESTORED = range(5)
 # LedgerEntryType
 ENTRY_ACCOUNT, ENTRY_TRUSTLINE, ENTRY_OFFER, ENTRY_DATA, ENTRY_CLAIMABLE_BALANCE, ENTRY_POOL = range(6)
 
-_AT_ONCE = 8  # changes for one expression: where it does not match, so many are walked
 _HAS_ENTRY = (True, True, False, True, True)
 
 _ACCOUNT_EXT = (1, 5)  # version 1: liabilities, then an extension of its own
@@ -42,18 +42,19 @@ _CONFIG_ITEM = {6: 5, 7: 5, 12: 2, 19: HASH}  # words of an item, where the sett
 
 def skip_changes(w: Words[int], i: int) -> int:
     """Skips LedgerEntryChanges."""
+    if not w[i]:
+        return i + 1
+    usual = usual_changes()(w, 4 * i)
+    if usual is not None:
+        return usual.end() >> 2
+    alone = usual_change_alone()
     count, i = w[i], i + 1
-    while count:
-        some = min(count, _AT_ONCE)
-        usual = usual_changes(some)(w, 4 * i)
-        i = usual.end() >> 2 if usual is not None else _walk_changes(w, i, some)
-        count -= some
-    return i
-
-
-def _walk_changes(w: Words[int], i: int, count: int) -> int:
     for _ in range(count):
-        i = skip_entry(w, i + 1) if _HAS_ENTRY[w[i]] else skip_ledger_key(w, i + 1)
+        usual = alone(w, 4 * i)
+        if usual is not None:
+            i = usual.end() >> 2
+        else:
+            i = skip_entry(w, i + 1) if _HAS_ENTRY[w[i]] else skip_ledger_key(w, i + 1)
     return i
 
 
@@ -133,6 +134,9 @@ def _pool(w: Words[int], i: int) -> int:
 
 
 def _contract_data(w: Words[int], i: int) -> int:
+    usual = usual_contract_data()(w, 4 * i)
+    if usual is not None:
+        return usual.end() >> 2
     i += VOID[w[i]]
     i = skip_scvals(w, i + ADDRESS[w[i]], 1)
     i += FLAG[w[i]]  # durability

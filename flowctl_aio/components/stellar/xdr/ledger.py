@@ -12,10 +12,9 @@ from typing import NamedTuple
 from flowctl_aio.errors import LedgerDecodeError
 
 from .consensus import Header, skip_scp, skip_upgrades, walk_header
-from .entries import skip_changes, skip_entry
-from .envelopes import Envelope, skip_envelopes, walk_envelopes
-from .meta import Meta, walk_meta
-from .results import Result, walk_result_pair
+from .entries import skip_entry
+from .envelopes import Envelope, walk_envelopes
+from .transactions import Transaction, walk_transactions
 from .values import HASH, skip_ledger_keys
 from .words import FLAG, OPTIONAL_INT64, VOID, StrangeValueError, Words, decoding, words_of
 
@@ -39,22 +38,6 @@ class LedgerHeader(NamedTuple):
     hash: bytes
     previous_hash: bytes
     protocol: int
-
-
-class Transaction(NamedTuple):
-    """One transaction as it was applied, by word index.
-
-    Attributes:
-        result: its result.
-        fee_changes: the entry changes of charging its fee.
-        meta: what applying it changed.
-        post_fee_changes: the entry changes of a refund after all transactions; 0 before LedgerCloseMeta version 2.
-    """
-
-    result: Result
-    fee_changes: int
-    meta: Meta
-    post_fee_changes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +139,8 @@ def _facts(data: bytes, header: Header) -> LedgerHeader:
 
 def _walk_body(w: Words[int], i: int, version: int, envelopes: list[Envelope] | None, found: list[Transaction]) -> int:
     """From the end of the header to the end of the ledger."""
-    i = _walk_generalized_set(w, i, envelopes) if version else _walk_envelopes(w, i + HASH, envelopes)
-    i = _walk_transactions(w, i, version, found)
+    i = _walk_generalized_set(w, i, envelopes) if version else walk_envelopes(w, i + HASH, envelopes)
+    i = walk_transactions(w, i, version, found)
     i = skip_scp(w, skip_upgrades(w, i))
     if version:
         i = skip_ledger_keys(w, i + 2)  # after the size of the live Soroban state: evicted keys
@@ -180,30 +163,11 @@ def _walk_generalized_set(w: Words[int], i: int, envelopes: list[Envelope] | Non
             for _ in range(stages):
                 clusters, i = w[i], i + 1
                 for _ in range(clusters):
-                    i = _walk_envelopes(w, i, envelopes)
+                    i = walk_envelopes(w, i, envelopes)
         else:
             components, i = w[i], i + 1
             for _ in range(components):
                 i += VOID[w[i]]
                 i += OPTIONAL_INT64[w[i]]
-                i = _walk_envelopes(w, i, envelopes)
-    return i
-
-
-def _walk_envelopes(w: Words[int], i: int, envelopes: list[Envelope] | None) -> int:
-    return skip_envelopes(w, i) if envelopes is None else walk_envelopes(w, i, envelopes)
-
-
-def _walk_transactions(w: Words[int], i: int, version: int, found: list[Transaction]) -> int:
-    count, i = w[i], i + 1
-    post_fee_changes = 0
-    for _ in range(count):
-        if version == 2:
-            i += VOID[w[i]]
-        i, result = walk_result_pair(w, i)
-        fee_changes, i = i, skip_changes(w, i)
-        i, meta = walk_meta(w, i)
-        if version == 2:
-            post_fee_changes, i = i, skip_changes(w, i)
-        found.append(Transaction(result, fee_changes, meta, post_fee_changes))
+                i = walk_envelopes(w, i, envelopes)
     return i

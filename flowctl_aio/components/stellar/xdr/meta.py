@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .entries import skip_changes
-from .usual_events import SHORT_EVENT, usual_end_of_meta, usual_event, usual_last_events, usual_transfer
+from .usual_events import FLAGGED_AT_ONCE, SHORT_EVENT, usual_event, usual_flagged_events, usual_transfer
+from .usual_transactions import usual_end, usual_operation
 from .values import skip_event, skip_scvals, walk_flagged_events
-from .words import FLAG, VOID, StrangeValueError, Words
+from .words import FLAG, VOID, StrangeValueError, Words, new_tuple
 
 _SOROBAN_EXT = (1, 8)  # version 1: extension point, three fees
 _STAGES = (1, 1, 1)
@@ -64,29 +65,54 @@ def walk_meta(w: Words[int], i: int) -> tuple[int, Meta]:
 
 def _walk_v4(w: Words[int], i: int) -> tuple[int, Meta]:
     i += VOID[w[i]]
-    before, i = i, skip_changes(w, i)
+    return walk_operations_v4(w, skip_changes(w, i), i)
+
+
+def walk_operations_v4(w: Words[int], i: int, before: int) -> tuple[int, Meta]:
+    """The rest of a meta of version 4, from its operations on."""
     operations = []
     count, i = w[i], i + 1
+    usual_at = usual_operation()
     for _ in range(count):
-        i += VOID[w[i]]
-        changes, i = i, skip_changes(w, i)
-        i, starts = _walk_events(w, i)
-        operations.append((changes, starts))
+        usual = usual_at(w, 4 * i)
+        if usual is None:
+            i, operation = _walk_operation_v4(w, i)
+            operations.append(operation)
+            continue
+        changes, events, i = i + 1, usual.start("events") >> 2, usual.end() >> 2
+        if i > events:
+            operations.append((changes, [events + 1] if w[events] else []))
+        else:
+            i, starts = _walk_events(w, events)
+            operations.append((changes, starts))
     after = i
-    usual = usual_end_of_meta(w, 4 * i)
+    usual = usual_end()(w, 4 * i)
     if usual is not None:
-        return usual.end() >> 2, Meta(4, before, operations, after, [], _short_events(w, i + 2))
-    i = skip_changes(w, i)
-    has_soroban, i = w[i], i + FLAG[w[i]]
-    if has_soroban:
-        i += _SOROBAN_EXT[w[i]]
-        has_value, i = w[i], i + FLAG[w[i]]
-        i = skip_scvals(w, i, has_value)
-    usual = usual_last_events(w, 4 * i)
-    if usual is not None:
-        return usual.end() >> 2, Meta(4, before, operations, after, [], _short_events(w, i))
-    i, events = walk_flagged_events(w, i, _STAGES)
-    return _skip_diagnostics(w, i), Meta(4, before, operations, after, [], events)
+        staged = _short_events(w, usual.start("events") >> 2)
+        i = usual.end() >> 2
+    else:
+        i = skip_changes(w, i)
+        has_soroban, i = w[i], i + FLAG[w[i]]
+        if has_soroban:
+            i += _SOROBAN_EXT[w[i]]
+            has_value, i = w[i], i + FLAG[w[i]]
+            i = skip_scvals(w, i, has_value)
+        i, staged = walk_flagged_events(w, i, _STAGES)
+    i = _skip_diagnostics(w, i) if w[i] else i + 1
+    return i, new_tuple(Meta, (4, before, operations, after, [], staged))
+
+
+def failed_v4(w: Words[int], before: int, events: int) -> Meta:
+    """A meta of version 4 without operations: nothing after `before` but one or two events of fees at `events`."""
+    after = events - 2  # and the flag of Soroban
+    return new_tuple(Meta, (4, before, [], after, [], _short_events(w, events)))
+
+
+def _walk_operation_v4(w: Words[int], i: int) -> tuple[int, tuple[int, list[int]]]:
+    i += VOID[w[i]]
+    changes, i = i, skip_changes(w, i)
+    i, starts = _walk_events(w, i)
+    return i, (changes, starts)
 
 
 def _short_events(w: Words[int], i: int) -> list[int]:
@@ -100,17 +126,24 @@ def _walk_events(w: Words[int], i: int) -> tuple[int, list[int]]:
     count, i = w[i], i + 1
     for _ in range(count):
         starts.append(i)
-        usual = usual_transfer(w, 4 * i)
+        usual = usual_transfer(w, 4 * i) or usual_event()(w, 4 * i)
         i = usual.end() >> 2 if usual is not None else skip_event(w, i)
     return i, starts
 
 
 def _skip_diagnostics(w: Words[int], i: int) -> int:
     """Skips an array of events that each follow a bool."""
-    usual_of = usual_event()
+    few_at, one_at = usual_flagged_events(), usual_event()
     count, i = w[i], i + 1
-    for _ in range(count):
-        i += FLAG[w[i]]
-        usual = usual_of(w, 4 * i)
-        i = usual.end() >> 2 if usual is not None else skip_event(w, i)
+    while count:
+        usual = few_at(w, 4 * i) if count >= FLAGGED_AT_ONCE else None
+        if usual is not None:
+            count -= FLAGGED_AT_ONCE
+            i = usual.end() >> 2
+            continue
+        for _ in range(min(count, FLAGGED_AT_ONCE)):
+            count -= 1
+            i += FLAG[w[i]]
+            usual = one_at(w, 4 * i)
+            i = usual.end() >> 2 if usual is not None else skip_event(w, i)
     return i

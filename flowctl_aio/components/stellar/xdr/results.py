@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from re import Match
 from typing import NamedTuple
 
 from .entries import skip_offer
-from .usual_results import first_operation, usual_result
 from .values import ACCOUNT, ASSET, HASH
-from .words import VOID, StrangeValueError, Words
+from .words import VOID, StrangeValueError, Words, new_tuple
 
 _SUCCESS, _FAILED = 0, 0xFFFFFFFF
 _FEE_BUMP_SUCCESS, _FEE_BUMP_FAILED = 1, 0xFFFFFFF3
@@ -21,8 +18,8 @@ _PATH_PAYMENTS = (2, 13)
 _NO_ISSUER = 0xFFFFFFF7  # -9: the one failure of an operation that says more than its code
 
 # The lowest (last) failure code of each operation type: 0 to 13, 14 to 26.
-_LOWEST_FAILURE: tuple[int, ...] = (-4, -9, -12, -12, -12, -10, -8, -6, -7, -1, -4, -1, -12, -12)
-_LOWEST_FAILURE += (-5, -6, -3, -1, -5, -4, -3, -5, -8, -6, -5, -3, -3)
+LOWEST_FAILURE: tuple[int, ...] = (-4, -9, -12, -12, -12, -10, -8, -6, -7, -1, -4, -1, -12, -12)
+LOWEST_FAILURE += (-5, -6, -3, -1, -5, -4, -3, -5, -8, -6, -5, -3, -3)
 
 # Words before the first asset of a claim: old form of an offer, offer, pool.
 CLAIM_HEAD = (11, 12, 9)
@@ -36,48 +33,53 @@ class Result(NamedTuple):
     Attributes:
         pair: its beginning: the transaction hash, then the fee charged (int64), then the code.
         success: whether the transaction took effect.
-        operations: the OperationResult of each operation; only its failure may be shorter than three words.
+        operations: the array of OperationResult; 0 where the result has none.
     """
 
     pair: int
     success: bool
-    operations: list[int]
+    operations: int
 
 
-@cache
-def _usual() -> Callable[[Words[int], int], Match[bytes] | None]:
-    return usual_result(_LOWEST_FAILURE, CLAIM_HEAD)
+def read_result(w: Words[int], i: int) -> Result:
+    """What is inside the pair at `i`, which was walked."""
+    at = i + HASH + 2
+    inner = code = w[at]
+    if code in _FEE_BUMPS:
+        at += 1 + HASH + 2
+        inner = w[at]
+    operations = at + 1 if inner in (_SUCCESS, _FAILED) else 0
+    return new_tuple(Result, (i, code in (_SUCCESS, _FEE_BUMP_SUCCESS), operations))
 
 
-def walk_result_pair(w: Words[int], i: int) -> tuple[int, Result]:
-    """Returns the position after the pair, and what is inside."""
-    usual = _usual()(w, 4 * i)
-    if usual is not None:
-        code = w[i + HASH + 2]
-        if code in (_SUCCESS, _FAILED):
-            return usual.end() >> 2, Result(i, code == _SUCCESS, [i + HASH + 4])
-        return usual.end() >> 2, Result(i, code == _FEE_BUMP_SUCCESS, first_operation(w, i))
-    pair = i
+def skip_result_pair(w: Words[int], i: int) -> int:
     i += HASH + 2
     code, i = w[i], i + 1
     if code in _FEE_BUMPS:
         i += HASH + 2
         inner, i = w[i], i + 1
-        i, operations = _operation_results(w, i, inner)
+        i = _skip_operation_results(w, i, inner)
         i += VOID[w[i]]
     else:
-        i, operations = _operation_results(w, i, code)
-    i += VOID[w[i]]
-    return i, Result(pair, code in (_SUCCESS, _FEE_BUMP_SUCCESS), operations)
+        i = _skip_operation_results(w, i, code)
+    return i + VOID[w[i]]
 
 
-def _operation_results(w: Words[int], i: int, code: int) -> tuple[int, list[int]]:
-    starts: list[int] = []
-    if code != _SUCCESS and code != _FAILED:
-        # Every other code stands alone, but -13, which is a fee bump and cannot be inside one.
-        if code < _LOWEST_CODE or code == _FEE_BUMP_FAILED:
-            raise StrangeValueError("unknown transaction result code")
-        return i, starts
+def _skip_operation_results(w: Words[int], i: int, code: int) -> int:
+    if code in (_SUCCESS, _FAILED):
+        return walk_operation_results(w, i)[0]
+    # Every other code stands alone, but -13, which is a fee bump and cannot be inside one.
+    if code < _LOWEST_CODE or code == _FEE_BUMP_FAILED:
+        raise StrangeValueError("unknown transaction result code")
+    return i
+
+
+def walk_operation_results(w: Words[int], i: int) -> tuple[int, list[int]]:
+    """Walks an array of OperationResult: the position after it, and where each begins.
+
+    Only that of a failure may be shorter than three words.
+    """
+    starts = []
     count, i = w[i], i + 1
     for _ in range(count):
         starts.append(i)
@@ -88,7 +90,7 @@ def _operation_results(w: Words[int], i: int, code: int) -> tuple[int, list[int]
             continue
         kind, code, i = w[i + 1], w[i + 2], i + 3
         if code:
-            if code - (1 << 32) < _LOWEST_FAILURE[kind]:
+            if code - (1 << 32) < LOWEST_FAILURE[kind]:
                 raise StrangeValueError("unknown failure code of an operation")
             if code == _NO_ISSUER and kind in _PATH_PAYMENTS:
                 i += ASSET[w[i]]

@@ -8,21 +8,32 @@ and then the walk looks: at what is rare, longer, or wrong. So the walk alone sa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import cache
 
-from .patterns import choice, one_of, several, sized, text, word, words
+from .patterns import Matching, any_of, choice, counted, one_of, several, sized, text, word, words
 from .values import ASSET, HASH, TRUSTLINE_ASSET
-from .words import Words
 
-_MOST_SIGNERS = _MOST_SPONSORS = 5
+_MOST_SIGNERS = _MOST_SPONSORS = 20  # as many as an account can have
 _MOST_CLAIMANTS = 2
+_COUNT_BITS = 5
+_OFTEN = (6, 5, 4)  # changes of an operation
 
 
 @cache
-def usual_changes(count: int) -> Callable[[Words[int], int], re.Match[bytes] | None]:
-    """Matches, from a position in bytes, exactly so many changes if all have usual shapes. Made when first needed."""
-    return re.compile(b"(?:%b){%d}" % (_change(), count), re.DOTALL).match
+def usual_changes() -> Matching:
+    """Matches, from a position in bytes, a list of changes if all have usual shapes. Made when first needed."""
+    return re.compile(some_changes("changes"), re.DOTALL).match
+
+
+@cache
+def usual_change_alone() -> Matching:
+    """Matches, from a position in bytes, one change of a usual shape. Made when first needed."""
+    return re.compile(usual_change(), re.DOTALL).match
+
+
+def some_changes(name: str) -> bytes:
+    """A list of changes. The name is that of its groups."""
+    return counted(usual_change(), _COUNT_BITS, name, often=_OFTEN)
 
 
 _VOID = word(0)
@@ -31,13 +42,13 @@ _OPTIONAL_ACCOUNT = choice({0: b"", 1: words(9)})
 
 
 @cache
-def _change() -> bytes:
+def usual_change() -> bytes:
     """A change with the whole new value, or of a key that is removed."""
     entry = choice(
         {0: _account(), 1: _trustline(), 2: _offer(), 9: words(HASH + 1), 4: _claimable_balance(), 5: _pool()}
     )
     extension = choice({0: b"", 1: _OPTIONAL_ACCOUNT + _VOID})
-    whole = b"(?:" + b"|".join(map(word, (3, 1, 0, 4))) + b")" + words(1) + entry + extension
+    whole = any_of((3, 1, 0, 4)) + words(1) + entry + extension
     removed = word(2) + choice({2: words(11), 1: words(9) + _TRUSTLINE_ASSET, 0: words(9), 4: words(9), 9: words(HASH)})
     return b"(?:" + whole + b"|" + removed + b")"
 
@@ -60,11 +71,15 @@ def _offer() -> bytes:
     return _VOID + words(HASH + 2) + _ASSET + _ASSET + words(5) + _VOID
 
 
-def _claimable_balance() -> bytes:
+def usual_claimants() -> bytes:
+    """The claimants of a claimable balance."""
     moments = {0: b"", 4: words(2), 5: words(2)}  # always, before a time, before a time since creation
     predicate = choice({**moments, 3: word(1) + choice(moments)})
-    claimants = several(_VOID + words(9) + predicate, _MOST_CLAIMANTS)
-    return _VOID + words(HASH) + claimants + _ASSET + words(2) + choice({1: _VOID + words(1), 0: b""})
+    return several(_VOID + words(9) + predicate, _MOST_CLAIMANTS)
+
+
+def _claimable_balance() -> bytes:
+    return _VOID + words(HASH) + usual_claimants() + _ASSET + words(2) + choice({1: _VOID + words(1), 0: b""})
 
 
 def _pool() -> bytes:

@@ -1,4 +1,4 @@
-"""The usual events as regular expressions: a transfer that names an asset, and what ends the meta of a transaction.
+"""The usual events as regular expressions: a transfer that names an asset, and the fees of a transaction.
 
 As in `usual`, they match a value whole or not at all. They know where things are, and not what they mean.
 """
@@ -6,15 +6,14 @@ As in `usual`, they match a value whole or not at all. They know where things ar
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import cache
 
-from .patterns import choice, one_of, several, word, words
-from .usual_values import SCALAR, usual_value
+from .patterns import Matching, choice, one_of, repeated, several, word, words
+from .usual_values import SCALAR, larger_value, usual_value
 from .values import HASH, SCV_ADDRESS, SCV_I128, SCV_STRING, SCV_SYMBOL
-from .words import Words
 
 _MOST_TOPICS = 4
+FLAGGED_AT_ONCE = 4
 _VOID = word(0)
 _CONTRACT = word(1)
 _AMOUNT = word(SCV_I128) + words(4)
@@ -37,21 +36,29 @@ def _string(most: int) -> bytes:
 
 # `native`, and codes of up to twelve letters with the address of an issuer.
 _NAME = _string(72)
-usual_transfer = re.compile(_head(4) + _symbol(8) + _ADDRESS + _ADDRESS + _NAME + _AMOUNT, re.DOTALL).match
+TRANSFER = _head(4) + _symbol(8) + _ADDRESS + _ADDRESS + _NAME + _AMOUNT
+usual_transfer = re.compile(TRANSFER, re.DOTALL).match
 
 # The words of an event with a symbol of three letters and an account, such as that of a fee; its stage is not counted.
 SHORT_EVENT = 2 + HASH + 3 + 3 + 11 + 5
 _SHORT_EVENT = _head(2) + _symbol(3) + word(SCV_ADDRESS) + word(0) + words(9) + _AMOUNT
 _STAGED = one_of(0, 2) + _SHORT_EVENT
-# One or two such events of the transaction and no diagnostic ones.
-_EVENTS = choice({1: _STAGED, 2: _STAGED + _STAGED}) + _VOID
-usual_last_events = re.compile(_EVENTS, re.DOTALL).match
-# The same after no changes behind the operations, and no Soroban meta.
-usual_end_of_meta = re.compile(_VOID + _VOID + _EVENTS, re.DOTALL).match
+# One or two such events of the transaction.
+SHORT_EVENTS = choice({1: _STAGED, 2: _STAGED + _STAGED})
 
 
 @cache
-def usual_event() -> Callable[[Words[int], int], re.Match[bytes] | None]:
-    """Matches, from a position in bytes, one event of any kind with few and simple values. Made when first needed."""
+def usual_event() -> Matching:
+    """Matches, from a position in bytes, one event of any kind with simple values. Made when first needed."""
+    return re.compile(_event(larger_value("data")), re.DOTALL).match
+
+
+@cache
+def usual_flagged_events() -> Matching:
+    """Matches, from a position in bytes, `FLAGGED_AT_ONCE` events that each follow a bool. Made when first needed."""
+    return re.compile(repeated(one_of(0, 1) + _event(usual_value()), FLAGGED_AT_ONCE), re.DOTALL).match
+
+
+def _event(value: bytes) -> bytes:
     head = _VOID + choice({1: words(HASH), 0: b""}) + one_of(0, 2) + _VOID
-    return re.compile(head + several(SCALAR, _MOST_TOPICS) + usual_value(), re.DOTALL).match
+    return head + several(SCALAR, _MOST_TOPICS) + value

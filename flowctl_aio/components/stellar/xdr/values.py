@@ -7,6 +7,7 @@ and no depth of nesting can hurt.
 
 from __future__ import annotations
 
+from .usual_values import usual_scalars
 from .words import FLAG, OPTIONAL_HASH, VOID, Words, skip_opaque
 
 # Sizes in words by discriminant, which is counted too.
@@ -24,6 +25,7 @@ _SIGNER_KEY = (9, 9, 9)
 _SCVAL = (2, 1, 3, 2, 2, 3, 3, 3, 3, 5, 5, 9, 9, 0, 0, 0, 0, 0, 0, 0, 1, 3, 0)
 SCV_VOID, SCV_U64, SCV_I128, SCV_BYTES, SCV_STRING, SCV_SYMBOL, SCV_MAP, SCV_ADDRESS = 1, 5, 10, 13, 14, 15, 17, 18
 _SCV_VEC, _SCV_INSTANCE = 16, 19
+_AT_ONCE = 8
 _SCVAL_CHILDREN = {_SCV_VEC: 1, SCV_MAP: 2}  # values for each element
 _EXECUTABLE = (9, 1)  # a Wasm hash, the asset contract; an external reference is variable
 _EXECUTABLE_EXTERNAL = 2
@@ -38,6 +40,13 @@ _EVENT_TYPE = (1, 1, 1)  # system, contract, diagnostic
 def skip_scvals(w: Words[int], i: int, pending: int) -> int:
     """Skips `pending` contract values (SCVal), whatever is inside them."""
     while pending:
+        if pending > 1:
+            # Values that hold no others mostly stand together, and a few of them take as long as one does below.
+            usual = usual_scalars(min(pending, _AT_ONCE))(w, 4 * i)
+            if usual is not None and usual.lastindex:
+                pending -= usual.lastindex
+                i = usual.end() >> 2
+                continue
         pending -= 1
         kind = w[i]
         size = _SCVAL[kind]

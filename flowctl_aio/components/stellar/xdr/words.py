@@ -29,6 +29,10 @@ OPTIONAL_HASH = (1, 9)
 OPTIONAL_ACCOUNT = (1, 10)
 OPTIONAL_INT64 = (1, 3)
 
+# Makes a named tuple of a tuple in half the time that calling its class takes; for the few that a ledger makes by
+# thousands. The number of fields is not checked.
+new_tuple = tuple.__new__
+
 _TWO_63, _TWO_64 = 1 << 63, 1 << 64
 
 
