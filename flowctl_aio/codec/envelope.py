@@ -364,7 +364,8 @@ def _is_disguised(message: Any, payload: Any) -> bool:
 
 
 def _frame_from_wire(message: Any, payload: Any, limit: int, schema: Any | None = None) -> Frame:
-    metadata: Mapping[str, str] = dict(message.metadata)
+    # Looked into, not copied: in Python protobuf's maps copy themselves key by key.
+    metadata: Mapping[str, str] = message.metadata
     batch = arrow.read_frame(
         payload,
         expected_checksum=metadata.get("checksum", ""),
