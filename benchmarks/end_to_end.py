@@ -130,8 +130,10 @@ async def in_one_process(folder: str, count: int) -> Answer:
     return {"seconds": elapsed, "rows": rows, "cpu": {"all": time.process_time() - cpu}}
 
 
-def compare(ledgers: list[bytes], *, count: int, rounds: int) -> Mapping[str, Any]:
-    """The rates of both sides, in turns, and where CPU time went last; that of worker processes is not known."""
+def compare(
+    ledgers: list[bytes], *, count: int, rounds: int, services: Mapping[str, int] = SERVICES
+) -> Mapping[str, Any]:
+    """The rates of all sides, in turns, and where CPU time went last; that of worker processes is not known."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="flowctl-aio-end-to-end-"))
         size = build_lake(Path(folder) / "lake", ledgers, count)
@@ -139,29 +141,29 @@ def compare(ledgers: list[bytes], *, count: int, rounds: int) -> Mapping[str, An
         def opened(side: str) -> Worker:
             return stack.enter_context(open_worker(MODULE, side, "--address", f"{folder}:{count}"))
 
-        services = {name: opened(name) for name in ("source", "sink")}
+        serving = {name: opened(name) for name in ("source", "sink")}
         sides = {"one-process": opened("one-process")}
-        for side, processes in SERVICES.items():
+        for side, processes in services.items():
             name = f"processor-{processes}"
-            services[name] = opened(name)
-            addresses = [services[each].hello["address"] for each in ("source", name, "sink")]
+            serving[name] = opened(name)
+            addresses = [serving[each].hello["address"] for each in ("source", name, "sink")]
             sides[side] = opened(",".join(addresses))
         seconds: dict[str, list[float]] = {side: [] for side in sides}
         cpu: dict[str, dict[str, float]] = {}
         rows = set()
         for turn in range(-1, rounds):
             for side, worker in sides.items():
-                before = {name: each.ask(seconds=0)["cpu"] for name, each in services.items()}
+                before = {name: each.ask(seconds=0)["cpu"] for name, each in serving.items()}
                 answer = worker.ask(seconds=60)
                 rows.add(answer["rows"])
                 if turn >= 0:  # the first is for the caches and the connections
                     seconds[side].append(answer["seconds"])
-                used = {name: each.ask(seconds=0)["cpu"] - before[name] for name, each in services.items()}
+                used = {name: each.ask(seconds=0)["cpu"] - before[name] for name, each in serving.items()}
                 cpu[side] = {name: round(each, 2) for name, each in (used | answer["cpu"]).items() if each > 0.01}
         assert len(rows) == 1, f"the sides wrote different numbers of rows: {rows}"
     rates = {side: size / 1e6 / statistics.median(each) for side, each in seconds.items()}
     return {
-        "ratio": {side: round(rates[side] / rates["one-process"], 2) for side in SERVICES},
+        "ratio": {side: round(rates[side] / rates["one-process"], 2) for side in services},
         "mb_per_second": {side: round(rate, 1) for side, rate in rates.items()},
         "cpu_seconds": cpu,
         "megabytes": round(size / 1e6, 1),

@@ -85,13 +85,13 @@ class Nowhere(Sink):
 
 async def serve(side: str, settings: dict[str, Any]) -> None:
     component = Nowhere() if side in SMALL_SIDES else Ledgers()
-    async with FlowctlSession(component, FlowctlConfig(enabled=False, **settings)) as session:
+    async with FlowctlSession(component, FlowctlConfig(enabled=False, shared_memory=False, **settings)) as session:
         await answer_requests({"address": session.endpoint})
 
 
 async def drive(side: str, settings: dict[str, Any], address: str) -> None:
     info = ServiceInfo("bench-client", ServiceType.PIPELINE)
-    async with FlowctlSession(info, FlowctlConfig(enabled=False, **settings)) as session:
+    async with FlowctlSession(info, FlowctlConfig(enabled=False, shared_memory=False, **settings)) as session:
 
         async def read(request: Answer) -> Answer:
             rows, start = 0, time.perf_counter()
