@@ -2,8 +2,9 @@
 
     python -m benchmarks.events [--quick]
 
-Both ways are server streams from one process to another over loopback, with the same rows, in turns.
-The ratio is rows per second through the SDK over rows per second through the stubs.
+All ways are server streams from one process to another on one host, with the same rows, in turns.
+The ratios are rows per second through the SDK over rows per second through the stubs: `same_host` as the SDK comes, so
+that frames go through shared memory, and `wire` with that turned off, so that they go over loopback as between hosts.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from flowctl_aio import _wire as wire
 
 PAYLOAD_BYTES = 200
 ROWS = 4096
-CONFIG = FlowctlConfig(enabled=False, shared_memory=False)
+SIDES = ("same_host", "wire", "stub")
 
 
 def events() -> list[Event]:
@@ -64,14 +65,18 @@ class Events(Source):
             yield self.batch
 
 
-async def serve_sdk() -> None:
-    async with FlowctlSession(Events(), CONFIG) as session:
+def config(side: str) -> FlowctlConfig:
+    return FlowctlConfig(enabled=False, shared_memory=side == "same_host")
+
+
+async def serve_sdk(side: str) -> None:
+    async with FlowctlSession(Events(), config(side)) as session:
         await answer_requests({"address": session.endpoint})
 
 
-async def read_sdk(address: str) -> None:
+async def read_sdk(side: str, address: str) -> None:
     info = ServiceInfo("bench-client", ServiceType.PIPELINE)
-    async with FlowctlSession(info, CONFIG) as session, session.source(address) as source:
+    async with FlowctlSession(info, config(side)) as session, session.source(address) as source:
 
         async def measure(request: Answer) -> Answer:
             rows = 0
@@ -136,27 +141,27 @@ async def read_stubs(address: str) -> None:
 
 def main() -> None:
     options = parser(__doc__).parse_args()
-    match options.worker:
-        case "sdk-server":
-            asyncio.run(serve_sdk())
-        case "sdk-client":
-            asyncio.run(read_sdk(options.address))
-        case "stub-server":
-            asyncio.run(serve_stubs())
-        case "stub-client":
-            asyncio.run(read_stubs(options.address))
-        case _:
+    side, _, end = (options.worker or "").partition("-")
+    match (side, end):
+        case ("", _):
             compare(rounds=5 if options.quick else 9, seconds=1.0 if options.quick else 3.0)
+        case ("stub", "server"):
+            asyncio.run(serve_stubs())
+        case ("stub", _):
+            asyncio.run(read_stubs(options.address))
+        case (_, "server"):
+            asyncio.run(serve_sdk(side))
+        case _:
+            asyncio.run(read_sdk(side, options.address))
 
 
 def compare(*, rounds: int, seconds: float) -> None:
-    with open_pairs("benchmarks.events", ("sdk", "stub")) as clients:
+    with open_pairs("benchmarks.events", SIDES) as clients:
         rates = alternate(clients, rounds, seconds=seconds)
     report(
         "events",
-        round(rates["sdk"] / rates["stub"], 1),
-        sdk_rows_per_second=round(rates["sdk"]),
-        stub_rows_per_second=round(rates["stub"]),
+        {side: round(rates[side] / rates["stub"], 1) for side in SIDES if side != "stub"},
+        rows_per_second={side: round(rate) for side, rate in rates.items()},
         payload_bytes=PAYLOAD_BYTES,
         rows_per_batch=ROWS,
         rounds=rounds,

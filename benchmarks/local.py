@@ -104,7 +104,7 @@ async def compare(*, rounds: int, seconds: float) -> None:
     heard: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for turn in range(-1, rounds):
         for way, is_local in WAYS.items():
-            figures = await measured(FlowctlConfig(enabled=False, local_streams=is_local), seconds)
+            figures = await measured(FlowctlConfig(enabled=False, local_streams=is_local, shared_memory=False), seconds)
             if turn >= 0:
                 heard[way].append(figures)
     took = {
