@@ -50,10 +50,6 @@ class LoopLag:
         past = max((lag for moment, lag in self._recent if moment > now - self._window), default=0.0)
         return max(past, self._overdue(now))
 
-    def is_stuck(self, limit: float) -> bool:
-        """Whether the loop has not come by for `limit` seconds; never while `run` does not run."""
-        return self._overdue(self._clock()) > limit
-
     async def run(self) -> None:
         """Measure until cancelled.
 

@@ -80,9 +80,6 @@ class Repeats:
         self._logger.log(level, "%s after %s in %.1f s", text, times, seconds, extra=extra)
         return True
 
-    def is_failing(self, key: str) -> bool:
-        return key in self._outages
-
 
 def _is_power_of_ten(count: int) -> bool:
     return str(count).strip("0") == "1"

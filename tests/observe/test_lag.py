@@ -38,7 +38,7 @@ async def test_another_thread_sees_that_the_loop_is_stuck():
     def watch() -> None:
         deadline = time.monotonic() + 5
         while not seen and time.monotonic() < deadline:
-            if lag.is_stuck(0.05) and lag.seconds > 0.05:
+            if lag.seconds > 0.05:
                 seen.append(True)
             time.sleep(0.002)
         looked.set()
@@ -52,7 +52,6 @@ async def test_another_thread_sees_that_the_loop_is_stuck():
         thread.join()
         group.cancel_scope.cancel()
     assert seen == [True]
-    assert not lag.is_stuck(0.0)  # nobody measures any more
 
 
 class Clock:

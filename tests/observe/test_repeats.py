@@ -57,9 +57,8 @@ def test_the_end_is_written_with_its_length(repeats, clock, caplog):
     for _ in range(3):
         repeats.failed("plane", "away")
         clock.now += 15
-    assert repeats.is_failing("plane")
     assert repeats.recovered("plane", "%s: the plane is back", "s1")
-    assert not repeats.is_failing("plane")
+    assert not repeats.recovered("plane", "%s: the plane is back", "s1")
     record = caplog.records[-1]
     assert record.getMessage() == "s1: the plane is back after 3 failures in 45.0 s"
     assert (record.levelno, record.repeats, record.outage_seconds) == (logging.INFO, 3, 45.0)
@@ -89,8 +88,8 @@ def test_things_fail_each_for_itself(repeats, caplog):
 def test_the_things_that_are_remembered_have_a_bound(repeats):
     for number in range(MAX_KEYS + 1):
         repeats.failed(str(number), "away")
-    assert not repeats.is_failing("0")
-    assert repeats.is_failing("1")
+    assert not repeats.recovered("0", "back")
+    assert repeats.recovered("1", "back")
 
 
 def test_a_percent_sign_in_a_line_without_arguments_is_just_that(repeats, caplog):

@@ -64,22 +64,22 @@ async def in_module():
 
 
 @pytest.mark.asyncio
-async def test_a_session_works_as_a_fixture_of_a_function(in_function):
+async def test_t7_a_session_works_as_a_fixture_of_a_function(in_function):
     await work(*in_function)
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_session_works_as_a_fixture_of_a_module(in_module):
+async def test_t7_a_session_works_as_a_fixture_of_a_module(in_module):
     await work(*in_module)
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_it_still_works_in_the_next_test_of_the_module(in_module):
+async def test_t7_it_still_works_in_the_next_test_of_the_module(in_module):
     await work(*in_module)
 
 
 @pytest.mark.asyncio
-async def test_a_task_that_fails_after_the_setup_comes_out_of_the_teardown_half():
+async def test_t7_a_task_that_fails_after_the_setup_comes_out_of_the_teardown_half():
     """What a fixture does: the entering task is gone when the failure comes, so there is no block to cancel."""
     session = FlowctlSession(ServiceInfo("user", ServiceType.PIPELINE), FlowctlConfig(enabled=False))
 
