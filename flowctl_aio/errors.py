@@ -153,7 +153,10 @@ class PeerUnavailableError(StreamError, ConnectionError):
 
 
 class StreamTruncatedError(StreamError):
-    """A stream between SDK peers ended without its end marker, so what came may not be all of it."""
+    """A stream ended too early: between SDK peers without its end marker, or before the last ledger of a range.
+
+    What came may not be all of it.
+    """
 
 
 class StreamCancelledError(StreamError):

@@ -13,7 +13,7 @@ from os import PathLike
 from typing import TypeAlias
 
 from flowctl_aio.batches import Batch, LedgerBatch
-from flowctl_aio.errors import UsageError
+from flowctl_aio.errors import StreamTruncatedError, UsageError
 from flowctl_aio.pipeline.checkpoint import FileCheckpoint, SourceCheckpoint
 from flowctl_aio.session import FlowctlSession
 from flowctl_aio.streams.epoch import EPOCH_BATCHES, EPOCH_BYTES, EPOCH_INTERVAL
@@ -94,6 +94,7 @@ class Pipeline:
         self._epoch_batches, self._epoch_bytes, self._epoch_interval = epoch_batches, epoch_bytes, epoch_interval
         self._place = FileCheckpoint(checkpoint) if isinstance(checkpoint, str | PathLike) else checkpoint
         self._checkpoint: Checkpoint | None = None
+        self._reached: int | None = None  # the last ledger that the source gave
         self._on_progress, self._on_batch = on_progress, on_batch
 
     async def run(self, ledgers: LedgerRange, *, network: str = "") -> Progress:
@@ -105,6 +106,7 @@ class Pipeline:
         Raises:
             PeerNotFoundError: if a peer cannot be discovered.
             StreamError: if a peer fails; what `progress.cursor` covers is durable all the same.
+            StreamTruncatedError: if a source of ledgers ends before the last of the range; so is what came.
             ConfigError: if the checkpoint is none.
             UsageError: if `ledgers` is no LedgerRange.
             OSError: if it cannot be read or written.
@@ -113,6 +115,7 @@ class Pipeline:
         """
         if not isinstance(ledgers, LedgerRange):
             raise UsageError(f"a pipeline runs over a LedgerRange, not {ledgers!r}")
+        self._reached = None
         async with AsyncExitStack() as stack:
             source = await stack.enter_async_context(self._session.source(self._source))
             await self._find_checkpoint(source)
@@ -124,7 +127,14 @@ class Pipeline:
                 stream: BatchStream = processor.stream(flow)
                 flow = stream
             await self._pour(flow, sink)
+        self._check_end(ledgers, source.peer.address)
         return self.progress
+
+    def _check_end(self, ledgers: LedgerRange, peer: str) -> None:
+        """Only ledgers are without gaps: of events nobody knows which ledger the last one was to be of."""
+        reached, last = self._reached, ledgers.last
+        if reached is not None and last is not None and reached < last:
+            raise StreamTruncatedError(f"the source ended behind ledger {reached}, and {last} was asked for", peer=peer)
 
     async def _counted(self, batches: BatchStream) -> AsyncIterator[Batch]:
         async for batch in batches:
@@ -132,6 +142,7 @@ class Pipeline:
             self.progress.bytes_in += batch.nbytes
             if isinstance(batch, LedgerBatch):
                 self.progress.ledgers += len(batch)
+                self._reached = batch.last_cursor.sequence if batch.last_cursor is not None else self._reached
             self._tell()
             yield batch
 

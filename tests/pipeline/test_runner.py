@@ -15,9 +15,11 @@ from flowctl_aio import (
     LedgerBatch,
     LedgerRange,
     Pipeline,
+    RawLedger,
     ServiceInfo,
     ServiceType,
     Sink,
+    Source,
 )
 from flowctl_aio.components.arrow_analytics_sink import ArrowAnalyticsSink
 from flowctl_aio.components.stellar.lake import LakeLayout, Manifest, write_manifest, write_object
@@ -26,7 +28,7 @@ from flowctl_aio.components.stellar.synthetic import SyntheticLedgers
 from flowctl_aio.components.stellar.transfers import token_transfers
 from flowctl_aio.components.stellar_arrow_source import LakeSupply, StellarArrowSource, SyntheticSupply
 from flowctl_aio.components.ttp_arrow_processor import TtpArrowProcessor
-from flowctl_aio.errors import PeerError, PeerNotFoundError
+from flowctl_aio.errors import PeerError, PeerNotFoundError, StreamTruncatedError
 
 pytestmark = pytest.mark.anyio
 MADE = SyntheticLedgers("testnet", transactions_per_ledger=10)
@@ -59,6 +61,29 @@ def expected_amounts(first, last):
         transfers = token_transfers(MADE.ledger(sequence).xdr, passphrase=MADE.passphrase, mode="unified")
         rows.extend((row[0], str(row[-1])) for row in transfers.rows)
     return rows
+
+
+class ShortSource(Source):
+    """Ends by itself behind ledger 109, whatever was asked for."""
+
+    outputs = (LedgerBatch.event_type,)
+
+    async def stream(self, request):
+        for sequence in range(request.start, 110):
+            yield LedgerBatch.from_ledgers([RawLedger(sequence, MADE.ledger(sequence).xdr, network="testnet")])
+
+
+async def test_a_source_that_ends_too_early_is_an_error_and_what_it_gave_is_written(config, tmp_path):
+    async with AsyncExitStack() as stack:
+        for component in (ShortSource(), TtpArrowProcessor("testnet", mode="unified"), ArrowAnalyticsSink(tmp_path)):
+            await stack.enter_async_context(FlowctlSession(component, config))
+        driver = await stack.enter_async_context(FlowctlSession(ServiceInfo("driver", ServiceType.PIPELINE), config))
+        pipeline = Pipeline(driver)
+        with pytest.raises(StreamTruncatedError, match="ended behind ledger 109, and 119 was asked for"):
+            await pipeline.run(LedgerRange(100, 119))
+        assert pipeline.progress.cursor.sequence == 109
+        assert amounts_of(tmp_path) == expected_amounts(100, 109)
+        await Pipeline(driver).run(LedgerRange(100, 109))
 
 
 async def test_every_row_is_acknowledged_and_written_once(config, tmp_path):
