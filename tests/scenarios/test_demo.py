@@ -144,13 +144,6 @@ def test_a_mistake_gets_one_clear_line(capsys, tmp_path, arguments, code, words)
     assert done.out == ""
 
 
-def only_line(said: str) -> str:
-    """The one line on standard error; a machine that is busy may be warned of beside it, in the form of the log."""
-    lines = [line for line in said.splitlines() if not line.startswith("WARNING flowctl_aio")]
-    assert len(lines) == 1, said
-    return lines[0]
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -164,7 +157,7 @@ def test_a_mistake_ends_the_process_with_one_clear_line_too(cli, tmp_path, argum
     file = tmp_path / "file"
     file.touch()
     done = cli.run("demo", *(argument.format(file=file) for argument in arguments))
-    line = only_line(done.stderr)
+    (line,) = done.stderr.splitlines()
     assert done.returncode == 2
     assert line.startswith("flowctl-aio: ")
     assert words.format(file=file) in line
@@ -182,7 +175,7 @@ def test_a_missing_ledger_is_named(cli, data, tmp_path):
 def test_a_demo_of_ledgers_without_unified_events_says_so_in_one_line(cli, data, tmp_path):
     done = cli.run("demo", "--lake", data / "lake" / "testnet", "--from", "998", "--to", "998", "--out", tmp_path)
     assert done.returncode == 1
-    line = only_line(done.stderr)
+    (line,) = done.stderr.splitlines()
     assert line.startswith("flowctl-aio: ledger 998")
 
 
@@ -233,7 +226,7 @@ def test_transfers_of_a_ledger_without_unified_events_says_so(cli, data):
         "transfers", "--lake", data / "lake" / "testnet", "--from", "998", "--to", "998", "--mode", "unified"
     )  # fmt: skip
     assert done.returncode == 1
-    line = only_line(done.stderr)
+    (line,) = done.stderr.splitlines()
     assert "998" in line
     assert "derived" in line
 
