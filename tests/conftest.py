@@ -28,7 +28,7 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 def pytest_addoption(parser: pytest.Parser) -> None:
     soak = parser.getgroup("soak", "flowctl_aio soak")
     soak.addoption("--soak-sessions", type=int, default=200, help="sessions of the soak scenario (default: 200)")
-    soak.addoption("--soak-restarts", type=int, default=4, help="restarts of its plane (default: 4)")
+    soak.addoption("--soak-restarts", type=int, default=10, help="restarts of its plane (default: 10)")
     soak.addoption("--outage-seconds", type=float, default=4.0, help="how long a plane stays away (default: 4)")
     soak.addoption("--soak-seconds", type=float, default=0.0, help="go on restarting for at least so long (default: 0)")
     fuzz = parser.getgroup("fuzz", "flowctl_aio fuzz")
