@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import anyio
@@ -53,7 +54,14 @@ class Child:
         """Ask it to end; leaving its block waits for that. Once only: a second signal would cut its draining off."""
         if self.process.returncode is None and not self.is_told:
             self.is_told = True
-            self.process.send_signal(signal.SIGTERM)
+            self.send(signal.SIGTERM)
+
+    def send(self, number: signal.Signals) -> None:
+        """As `process.send_signal`, which first looks whether the process has ended, and so takes its exit code away
+        from asyncio: that then warns of an unknown child, and says 255.
+        """
+        with suppress(ProcessLookupError):
+            os.kill(self.process.pid, number)
 
     async def wait_ready(self) -> str:
         """Return where it listens, once it does.
@@ -135,5 +143,5 @@ async def _stop(child: Child) -> None:
         with anyio.move_on_after(STOP_TIMEOUT):
             await child.process.wait()
     if child.process.returncode is None:
-        child.process.kill()
+        child.send(signal.SIGKILL)
         await child.process.wait()
